@@ -1,0 +1,347 @@
+//! `meterd.json` becomes a [`Config`]: every default in one place, every unknown key an error that names it.
+//! It reads one file and knows nothing of who uses its values.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde::Deserialize;
+
+/// The whole configuration; without a file, [`Config::bench`].
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// Bench mode: demo registers, a generated owner password, and commands that would change the machine are only logged.
+    pub bench: bool,
+    /// The public listeners.
+    pub listen: Vec<Listen>,
+    /// Where users, database and staged files live; made with mode 0700 if it is missing.
+    pub state_dir: PathBuf,
+    /// Read-only users file of the device's label, used while the state folder has none.
+    pub factory_users: Option<PathBuf>,
+    /// The realm of the digest login; part of every stored password hash.
+    pub realm: String,
+    /// Refuse every request on TCP listeners, so that only the TLS front is served.
+    pub secure_only: bool,
+    /// What the meter says of itself.
+    pub identity: Identity,
+    /// What touches the machine.
+    pub platform: Platform,
+    /// Sizes and times of the front door and of the database.
+    pub limits: Limits,
+}
+
+/// One public listener: `"0.0.0.0:80"`, or an object for a Unix socket behind a TLS front.
+#[derive(Clone, Debug, Deserialize, PartialEq)]
+#[serde(untagged)]
+pub enum Listen {
+    /// A TCP address; forwarding fields of its clients are stripped.
+    Tcp(SocketAddr),
+    /// A Unix socket for the meter's own web server.
+    Unix(UnixListen),
+}
+
+/// A Unix listener and how far its client is believed.
+#[derive(Clone, Debug, Deserialize, PartialEq)]
+#[serde(deny_unknown_fields)]
+pub struct UnixListen {
+    /// Path of the socket.
+    pub unix: PathBuf,
+    /// Whether the front's `X-Forwarded-*` fields say who the peer is.
+    #[serde(default)]
+    pub forwarded: Forwarded,
+    /// User ids that may connect (`SO_PEERCRED`); required with `"forwarded": "last"`.
+    #[serde(default)]
+    pub front_uids: Vec<u32>,
+}
+
+/// How `X-Forwarded-For` and `X-Forwarded-Proto` are read on a Unix listener.
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
+pub enum Forwarded {
+    /// Not at all: the peer is unknown, never local, and gets no password login.
+    #[default]
+    None,
+    /// The last element of the last `X-Forwarded-For` line is the peer.
+    Last,
+}
+
+/// What the meter says of itself under `/sys` and `/config/net/hostname`.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Identity {
+    /// Host name; the system's if absent.
+    pub hostname: Option<String>,
+    /// Serial number.
+    pub serial: Option<String>,
+    /// Model name.
+    pub model: Option<String>,
+    /// Hardware revision, a member of `/sys/version`.
+    pub hardware: Option<String>,
+    /// Further members of `/sys/version`, such as `fw` and `kernel`.
+    pub versions: BTreeMap<String, String>,
+}
+
+/// Paths and commands of the machine itself.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Platform {
+    /// Folder of the web server's compressed files, emptied by `/cmd/clear` `"web_cache"`.
+    pub web_cache_dir: Option<PathBuf>,
+}
+
+/// Every limit that a firmware builder may want to move; the defaults suit a 32 MB device.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Limits {
+    /// Open client connections.
+    pub connections: usize,
+    /// Open connections of one peer (IPv6: of one /64).
+    pub per_peer: usize,
+    /// Quick requests of one peer that are worked on at once.
+    pub in_work_per_peer: usize,
+    /// Bytes of a request's head.
+    pub head_bytes: usize,
+    /// Seconds for a whole head.
+    pub head_seconds: u64,
+    /// Fields in a head.
+    pub fields: usize,
+    /// Bytes of the request target.
+    pub target_bytes: usize,
+    /// Bytes of a body that is not an upload.
+    pub body_bytes: usize,
+    /// Seconds for a whole body.
+    pub body_seconds: u64,
+    /// Seconds that a kept connection may be silent.
+    pub idle_seconds: u64,
+    /// Seconds from the whole request to the first byte of its answer.
+    pub answer_seconds: u64,
+    /// Uploads (`POST /cmd/db` above `body_bytes`) at once.
+    pub uploads: usize,
+    /// Bytes of an upload's body; more is refused unread.
+    pub upload_bytes: u64,
+    /// Long answers at once.
+    pub downloads: usize,
+    /// Bytes per second below which an upload or a long answer is cut, averaged over `rate_seconds`.
+    pub rate_floor: u64,
+    /// Window of `rate_floor`.
+    pub rate_seconds: u64,
+    /// Base64 characters of a restore's `data`.
+    pub data_chars: u64,
+    /// Bytes that `data` may unpack to.
+    pub unpacked_bytes: u64,
+    /// Seconds from a body's last byte after which a long command answers "in progress".
+    pub reply_seconds: u64,
+    /// Database operations that may wait, staged on flash.
+    pub waiting_operations: usize,
+    /// Bytes that staged files may hold together.
+    pub staged_bytes: u64,
+    /// Bytes that must stay free on the state folder's file system.
+    pub reserve_bytes: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Limits {
+            connections: 64,
+            per_peer: 16,
+            in_work_per_peer: 2,
+            head_bytes: 8 * 1024,
+            head_seconds: 5,
+            fields: 64,
+            target_bytes: 2 * 1024,
+            body_bytes: 64 * 1024,
+            body_seconds: 10,
+            idle_seconds: 15,
+            answer_seconds: 10,
+            uploads: 2,
+            upload_bytes: 4 * 1024 * 1024,
+            downloads: 2,
+            rate_floor: 8 * 1024,
+            rate_seconds: 20,
+            data_chars: 2 * 1024 * 1024,
+            unpacked_bytes: 64 * 1024 * 1024,
+            reply_seconds: 8,
+            waiting_operations: 8,
+            staged_bytes: 16 * 1024 * 1024,
+            reserve_bytes: 4 * 1024 * 1024,
+        }
+    }
+}
+
+impl Limits {
+    /// Seconds that a long command may hold its reply back.
+    pub fn reply_within(&self) -> Duration {
+        Duration::from_secs(self.reply_seconds)
+    }
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Config {
+            bench: false,
+            listen: vec![Listen::Tcp(SocketAddr::from(([0, 0, 0, 0], 80)))],
+            state_dir: PathBuf::from("/var/lib/meterd"),
+            factory_users: None,
+            realm: "Meter Administration".into(),
+            secure_only: false,
+            identity: Identity::default(),
+            platform: Platform::default(),
+            limits: Limits::default(),
+        }
+    }
+}
+
+/// Why a configuration cannot be used.
+#[derive(Debug)]
+pub enum ConfigError {
+    /// The file cannot be read.
+    Read(PathBuf, std::io::Error),
+    /// The file is not the JSON that is expected; serde names the key and the place.
+    Parse(PathBuf, serde_json::Error),
+    /// A value makes no sense; the text names the key.
+    Value(String),
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            ConfigError::Read(path, err) => write!(f, "cannot read {}: {err}", path.display()),
+            ConfigError::Parse(path, err) => write!(f, "{}: {err}", path.display()),
+            ConfigError::Value(text) => f.write_str(text),
+        }
+    }
+}
+
+impl std::error::Error for ConfigError {}
+
+impl Config {
+    /// What runs without a file: everything below the current folder, on loopback, nothing real touched.
+    pub fn bench() -> Self {
+        Config {
+            bench: true,
+            listen: vec![Listen::Tcp(SocketAddr::from(([127, 0, 0, 1], 8080)))],
+            state_dir: PathBuf::from("./meterd-state"),
+            ..Config::default()
+        }
+    }
+
+    /// Reads and checks a file. Keys that a bench file leaves out have [`Config::bench`]'s values.
+    pub fn load(path: &Path) -> Result<Self, ConfigError> {
+        let text = std::fs::read_to_string(path).map_err(|err| ConfigError::Read(path.into(), err))?;
+        let parse = |err| ConfigError::Parse(path.into(), err);
+        let mut res: Config = serde_json::from_str(&text).map_err(parse)?;
+        if res.bench {
+            // Which keys the file names decides, not their values: a bench file may well say "listen": ["0.0.0.0:80"].
+            let named: serde_json::Map<String, serde_json::Value> = serde_json::from_str(&text).map_err(parse)?;
+            let bench = Config::bench();
+            if !named.contains_key("listen") {
+                res.listen = bench.listen;
+            }
+            if !named.contains_key("state_dir") {
+                res.state_dir = bench.state_dir;
+            }
+        }
+        res.check()?;
+        Ok(res)
+    }
+
+    fn check(&self) -> Result<(), ConfigError> {
+        let fail = |text: String| Err(ConfigError::Value(text));
+        if self.listen.is_empty() {
+            return fail("listen: at least one address is needed".into());
+        }
+        for it in &self.listen {
+            if let Listen::Unix(unix) = it
+                && unix.forwarded == Forwarded::Last
+                && unix.front_uids.is_empty()
+            {
+                return fail(format!(
+                    "listen: {}: \"forwarded\": \"last\" needs front_uids, the user ids of the TLS front",
+                    unix.unix.display()
+                ));
+            }
+        }
+        if self.realm.is_empty() || self.realm.contains(|it: char| it == ':' || it.is_control()) {
+            return fail("realm: must be non-empty, without ':' and control characters".into());
+        }
+        let limits = &self.limits;
+        let positive = [
+            ("connections", limits.connections),
+            ("per_peer", limits.per_peer),
+            ("in_work_per_peer", limits.in_work_per_peer),
+            ("fields", limits.fields),
+            ("uploads", limits.uploads),
+            ("downloads", limits.downloads),
+        ];
+        for (key, value) in positive {
+            if value == 0 {
+                return fail(format!("limits.{key}: must be at least 1"));
+            }
+        }
+        if limits.head_bytes < 1024 || limits.head_bytes > 64 * 1024 {
+            return fail("limits.head_bytes: must be between 1024 and 65536".into());
+        }
+        if limits.body_bytes < 4096 || limits.body_bytes > 1024 * 1024 {
+            return fail("limits.body_bytes: must be between 4096 and 1048576".into());
+        }
+        if limits.reply_seconds >= limits.answer_seconds {
+            return fail("limits.reply_seconds: must be below limits.answer_seconds".into());
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn load(text: &str) -> Result<Config, String> {
+        let dir =
+            std::env::temp_dir().join(format!("meterd-config-{:x}", u64::from_ne_bytes(crate::sys::random::bytes())));
+        std::fs::write(&dir, text).unwrap();
+        let res = Config::load(&dir).map_err(|err| err.to_string());
+        std::fs::remove_file(&dir).unwrap();
+        res
+    }
+
+    #[test]
+    fn an_unknown_key_is_named() {
+        let err = load(r#"{"state_dirr": "/x"}"#).unwrap_err();
+        assert!(err.contains("state_dirr"), "{err}");
+        let err = load(r#"{"limits": {"conections": 3}}"#).unwrap_err();
+        assert!(err.contains("conections"), "{err}");
+    }
+
+    #[test]
+    fn listeners_are_addresses_or_unix_sockets() {
+        let config =
+            load(r#"{"listen": ["[::1]:80", {"unix": "/run/f.sock", "forwarded": "last", "front_uids": [33]}]}"#);
+        let config = config.unwrap();
+        assert_eq!(config.listen[0], Listen::Tcp("[::1]:80".parse().unwrap()));
+        let Listen::Unix(unix) = &config.listen[1] else { panic!("{:?}", config.listen) };
+        assert_eq!((unix.forwarded, unix.front_uids.as_slice()), (Forwarded::Last, &[33][..]));
+    }
+
+    #[test]
+    fn trusting_a_front_needs_to_know_its_uid() {
+        let err = load(r#"{"listen": [{"unix": "/run/f.sock", "forwarded": "last"}]}"#).unwrap_err();
+        assert!(err.contains("front_uids"), "{err}");
+    }
+
+    #[test]
+    fn a_bench_file_keeps_what_it_names() {
+        let config = load(r#"{"bench": true, "listen": ["0.0.0.0:80"]}"#).unwrap();
+        assert_eq!(config.listen, vec![Listen::Tcp("0.0.0.0:80".parse().unwrap())]);
+        assert_eq!(config.state_dir, Path::new("./meterd-state"));
+    }
+
+    #[test]
+    fn senseless_limits_are_refused() {
+        let err = load(r#"{"limits": {"reply_seconds": 30}}"#).unwrap_err();
+        assert!(err.contains("limits.reply_seconds"), "{err}");
+    }
+}

@@ -1,0 +1,3 @@
+//! The service's entry: arguments, config, start, signals, orderly stop.
+
+fn main() {}

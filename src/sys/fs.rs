@@ -1,0 +1,42 @@
+//! Files that survive a power cut: written beside, synced, renamed, folder synced.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::Path;
+
+/// Makes the entries of a folder durable (creations, renames, removals).
+pub fn sync_dir(dir: &Path) -> io::Result<()> {
+    File::open(dir)?.sync_all()
+}
+
+/// Replaces `path` so that after a cut either the old or the new content is there, never a mixture.
+pub fn replace(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
+    let dir = path.parent().filter(|it| !it.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let temp = path.with_extension("new");
+    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(mode).open(&temp)?;
+    file.write_all(content)?;
+    file.sync_all()?;
+    fs::rename(&temp, path)?;
+    sync_dir(dir)
+}
+
+/// Makes a folder (and its parents) that only its owner can enter; one that exists is left as it is.
+pub fn private_dir(dir: &Path) -> io::Result<()> {
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(dir)
+}
+
+/// Bytes that an unprivileged process may still write on the file system of `path`.
+pub fn free_space(path: &Path) -> io::Result<u64> {
+    use std::os::unix::ffi::OsStrExt;
+    let path = std::ffi::CString::new(path.as_os_str().as_bytes()).map_err(io::Error::other)?;
+    // SAFETY: all-zero is a valid statvfs; the path is a live C string; the kernel fills the struct.
+    let (res, vfs) = unsafe {
+        let mut vfs: libc::statvfs = std::mem::zeroed();
+        (libc::statvfs(path.as_ptr(), &mut vfs), vfs)
+    };
+    super::check(res)?;
+    // The fields are 32 bits wide on some targets.
+    #[allow(clippy::unnecessary_cast)]
+    Ok((vfs.f_bavail as u64).saturating_mul(vfs.f_frsize as u64))
+}

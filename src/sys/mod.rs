@@ -1,0 +1,15 @@
+//! Every contact with libc, behind safe signatures; the only place with `unsafe`.
+//! It knows system calls and nothing of meters, HTTP or SQLite.
+#![allow(unsafe_code)]
+
+pub mod clock;
+pub mod fs;
+pub mod net;
+pub mod random;
+
+use std::io;
+
+/// Turns a system call's `-1` into the calling thread's `errno`.
+fn check(res: libc::c_int) -> io::Result<libc::c_int> {
+    if res < 0 { Err(io::Error::last_os_error()) } else { Ok(res) }
+}
