@@ -10,7 +10,7 @@ use std::time::Duration;
 use serde::Deserialize;
 
 /// The whole configuration; without a file, [`Config::bench`].
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
     /// Bench mode: demo registers, a generated owner password, and commands that would change the machine are only logged.
@@ -69,7 +69,7 @@ pub enum Forwarded {
 }
 
 /// What the meter says of itself under `/sys` and `/config/net/hostname`.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Identity {
     /// Host name; the system's if absent.
@@ -85,7 +85,7 @@ pub struct Identity {
 }
 
 /// Paths and commands of the machine itself.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Platform {
     /// Folder of the web server's compressed files, emptied by `/cmd/clear` `"web_cache"`.
@@ -93,7 +93,7 @@ pub struct Platform {
 }
 
 /// Every limit that a firmware builder may want to move; the defaults suit a 32 MB device.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Limits {
     /// Open client connections.

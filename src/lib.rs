@@ -4,8 +4,18 @@
 //! [`gate`] owns the public sockets and lets only whole, checked requests through; [`http`] hands them to a pool of
 //! workers; [`api`] turns bytes into commands with the help of [`auth`]; [`ops`] keeps long operations, their tokens
 //! and their journal; [`drivers`] do the work; [`sys`] holds every unsafe block. [`config`] and [`sys`] may be used by
-//! all; every other import points down this list.
+//! all; every other import points down this list. [`service`] puts the parts together, [`cli`] and [`logger`] serve
+//! the binary.
 
+pub mod gate;
+pub mod http;
+pub mod api;
 pub mod auth;
+pub mod ops;
+pub mod drivers;
 pub mod config;
 pub mod sys;
+
+pub mod cli;
+pub mod logger;
+pub mod service;

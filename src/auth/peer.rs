@@ -10,3 +10,12 @@ pub struct Peer {
     /// Whether the client's connection is encrypted (the trusted front said `https`).
     pub secure: bool,
 }
+
+impl std::fmt::Display for Peer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.ip {
+            Some(ip) => write!(f, "{ip}"),
+            None => f.write_str("unknown"),
+        }
+    }
+}

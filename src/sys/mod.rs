@@ -4,7 +4,11 @@
 
 pub mod clock;
 pub mod fs;
+pub mod host;
 pub mod net;
+pub mod poll;
+pub mod privilege;
+pub mod process;
 pub mod random;
 
 use std::io;

@@ -1,0 +1,219 @@
+//! The API: a request becomes a command or a question, and an outcome becomes a reply. The order of checks is the
+//! same everywhere: 404, 405, 401, body; nothing is executed for a request that is answered 401.
+
+pub mod auth;
+pub mod cmd;
+pub mod filter;
+pub mod long;
+pub mod query;
+pub mod register;
+pub mod route;
+pub mod status;
+pub mod sys;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+
+use crate::auth::{Auth, Identity};
+use crate::config::Config;
+use crate::drivers::register_db::{DbError, look};
+use crate::http::{Answer, Reply, Request};
+use crate::ops::{LedgerLine, Store, Table, Who, store};
+
+use query::Query;
+use route::Resource;
+
+/// Everything that a request may touch.
+pub struct App {
+    /// The configuration.
+    pub config: Config,
+    /// Logins and rights.
+    pub auth: Auth,
+    /// Live operations.
+    pub table: Arc<Table>,
+    /// The thread that writes the database.
+    pub store: Store,
+    /// The database file, for readers of their own.
+    pub db_path: PathBuf,
+    /// The folder of staged files.
+    pub staged: PathBuf,
+}
+
+impl App {
+    /// A connection that only reads; it never waits for the writer and never makes the writer wait.
+    fn reader(&self) -> Result<rusqlite::Connection, DbError> {
+        look::open(&self.db_path)
+    }
+}
+
+/// Answers one request.
+pub fn handle(app: &Arc<App>, request: &mut Request) -> Answer {
+    let Some(found) = route::find(&request.path) else {
+        return Answer::Now(error(404, &format!("{}: no such resource.", request.path)));
+    };
+    if request.method != found.method {
+        let text = format!("{}: only {} is allowed here.", request.path, found.method);
+        let mut reply = error(405, &text);
+        reply.headers.push(("Allow", found.method.into()));
+        return Answer::Now(reply);
+    }
+    let identity = request.bearer.as_deref().and_then(|it| app.auth.verify(it, &request.peer));
+    // A withheld body means that the gate could not verify the token; whatever the token may be worth a moment
+    // later, the command that it was sent with is not complete.
+    if !found.need.met_by(identity.as_ref().map(|it| &it.rights)) || request.withheld {
+        return Answer::Now(unauthorized(app, identity.as_ref()));
+    }
+    let query = match Query::parse(request.query.as_deref().unwrap_or("")) {
+        Ok(query) => query,
+        Err(err) => return Answer::Now(failed(&err.to_string())),
+    };
+    match found.resource {
+        Resource::Login => Answer::Now(auth::login(app, request)),
+        Resource::Register => register::get(app, request, query),
+        resource => {
+            let Some(identity) = identity else {
+                return Answer::Now(unauthorized(app, None));
+            };
+            signed_in(app, request, &identity, resource, &found.rest, query)
+        }
+    }
+}
+
+/// Resources that need to know who asks, or at least that somebody is logged in.
+fn signed_in(
+    app: &Arc<App>,
+    request: &Request,
+    identity: &Identity,
+    resource: Resource,
+    rest: &[&str],
+    query: Query,
+) -> Answer {
+    let who = || Who { user: identity.user.clone(), peer: request.peer.to_string() };
+    let value = match resource {
+        Resource::Cancel => return without_options(query, || Answer::Now(cmd::cancel::run(app, &request.body, who()))),
+        Resource::Clear => return without_options(query, || cmd::clear::run(app, &request.body, who())),
+        Resource::Db => return without_options(query, || long::database(app, who())),
+        Resource::Logout => return without_options(query, || Answer::Now(auth::logout(app, request))),
+        Resource::Rights => return without_options(query, || Answer::Now(auth::rights(identity))),
+        Resource::Unauthorized => return without_options(query, || Answer::Now(auth::logged_in())),
+        Resource::Status => return Answer::Now(status::get(app, rest, query)),
+        Resource::StatusRoot => Ok(json!({})),
+        Resource::Login | Resource::Register => unreachable!("handled before"),
+        Resource::SysDb => sys::database(app).map_err(|err| err.to_string()),
+        Resource::Ledger => sys::ledger(app).map_err(|err| err.to_string()),
+        plain => Ok(sys::value(app, plain)),
+    };
+    Answer::Now(match value {
+        Ok(value) => member(value, rest, query),
+        Err(text) => failed(&text),
+    })
+}
+
+/// A resource that has no query options at all.
+fn without_options(query: Query, run: impl FnOnce() -> Answer) -> Answer {
+    match query.finish() {
+        Ok(()) => run(),
+        Err(err) => Answer::Now(failed(&err.to_string())),
+    }
+}
+
+/// `{"result": ...}` of a member of `value`, cut down by `filter` and `max-depth`.
+pub(crate) fn member(value: Value, rest: &[&str], query: Query) -> Reply {
+    let mut at = value;
+    for name in rest {
+        let next = match &mut at {
+            Value::Object(members) => members.remove(*name),
+            Value::Array(items) => {
+                name.parse().ok().filter(|it: &usize| *it < items.len()).map(|it| items.swap_remove(it))
+            }
+            _ => None,
+        };
+        match next {
+            Some(next) => at = next,
+            None => return failed(&format!("{name}: there is no such member (now).")),
+        }
+    }
+    match shape(at, query) {
+        Ok(value) => Reply::json(200, &json!({ "result": value })),
+        Err(text) => failed(&text),
+    }
+}
+
+fn shape(value: Value, mut query: Query) -> Result<Value, String> {
+    let filter = query.take("filter").map(|it| filter::Filter::parse(&it)).transpose();
+    let filter = filter.map_err(|err| format!("filter: {err}"))?;
+    let depth = query
+        .take("max-depth")
+        .map(|it| it.parse::<usize>().ok().filter(|it| *it > 0))
+        .map(|it| it.ok_or_else(|| "max-depth: must be a whole number of at least 1.".to_string()));
+    let depth = depth.transpose()?;
+    query.finish().map_err(|err| err.to_string())?;
+    let value = match filter {
+        Some(filter) => filter.apply(value),
+        None => value,
+    };
+    Ok(match depth {
+        Some(depth) => filter::max_depth(value, depth),
+        None => value,
+    })
+}
+
+/// 401 with all that a client needs to log in.
+fn unauthorized(app: &App, identity: Option<&Identity>) -> Reply {
+    let text = match identity {
+        None => "Authentication required.",
+        Some(_) => "This account has not the right to do this.",
+    };
+    let challenge = app.auth.challenge();
+    Reply::json(401, &json!({ "rlm": challenge.rlm, "nnc": challenge.nnc, "error": text }))
+}
+
+/// A failed command or question: HTTP 200 with `error`, as the WebAPI has it.
+pub(crate) fn failed(text: &str) -> Reply {
+    error(200, text)
+}
+
+/// Any other status with an `error` in plain words.
+pub(crate) fn error(status: u16, text: &str) -> Reply {
+    Reply::json(status, &json!({ "error": text }))
+}
+
+/// `{"status": "OK"}`
+pub(crate) fn ok() -> Reply {
+    Reply::json(200, &json!({ "status": "OK" }))
+}
+
+/// Notes in the ledger that a command was run, and how it ended.
+pub(crate) fn note(app: &App, who: &Who, command: &str, outcome: &str) {
+    app.store.note(LedgerLine { outcome: outcome.into(), ..store::ledger_line(who, command) });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn get(rest: &[&str], query: &str) -> String {
+        let value = json!({"a": [1, {"b": 2}], "c": "x"});
+        let reply = member(value, rest, Query::parse(query).unwrap());
+        assert_eq!(reply.status, 200);
+        String::from_utf8(reply.body).unwrap()
+    }
+
+    #[test]
+    fn members_are_reached_by_name_and_index() {
+        assert_eq!(get(&["a", "1", "b"], ""), r#"{"result":2}"#);
+        assert_eq!(get(&["c"], ""), r#"{"result":"x"}"#);
+        for rest in [&["d"][..], &["a", "2"], &["a", "x"], &["c", "x"]] {
+            assert!(get(rest, "").contains("no such member"), "{rest:?}");
+        }
+    }
+
+    #[test]
+    fn unsupported_options_are_an_error() {
+        assert!(get(&[], "depth=1").contains("depth"));
+        assert!(get(&[], "max-depth=0").contains("max-depth"));
+        assert!(get(&[], "max-depth=x").contains("max-depth"));
+    }
+}

@@ -1,0 +1,171 @@
+//! The router, on one screen: which resource a path names, its one method, and the right it needs.
+
+use crate::auth::Rights;
+
+/// What a request is about. Path members that select within a resource stay with [`Found::rest`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Resource {
+    /// `POST /auth/login`
+    Login,
+    /// `GET /auth/logout`
+    Logout,
+    /// `GET /auth/rights`
+    Rights,
+    /// `GET /auth/unauthorized`
+    Unauthorized,
+    /// `POST /cmd/cancel`
+    Cancel,
+    /// `POST /cmd/clear`
+    Clear,
+    /// `POST /cmd/db`
+    Db,
+    /// `GET /config/net/hostname`
+    Hostname,
+    /// `GET /register`
+    Register,
+    /// `GET /sys/status`: always empty, only somebody who knows a token may look.
+    StatusRoot,
+    /// `GET /sys/status/{token}` and its members
+    Status,
+    /// `GET /sys/boot`
+    Boot,
+    /// `GET /sys/db`
+    SysDb,
+    /// `GET /sys/ledger`, beyond the WebAPI
+    Ledger,
+    /// `GET /sys/model`
+    Model,
+    /// `GET /sys/reboot`
+    RebootNeeded,
+    /// `GET /sys/sn`
+    Serial,
+    /// `GET /sys/time`
+    Time,
+    /// `GET /sys/uptime`
+    Uptime,
+    /// `GET /sys/version`
+    Version,
+}
+
+/// What the caller must be allowed to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Need {
+    /// Nothing: no login.
+    Nobody,
+    /// A valid token, whatever its rights.
+    Login,
+    /// To view settings, or to save them.
+    View,
+    /// To save settings.
+    Save,
+}
+
+impl Need {
+    /// Whether `rights` are enough; for [`Need::Nobody`] there need not be any.
+    pub fn met_by(self, rights: Option<&Rights>) -> bool {
+        match (self, rights) {
+            (Need::Nobody, _) => true,
+            (_, None) => false,
+            (Need::Login, Some(_)) => true,
+            (Need::View, Some(rights)) => rights.view || rights.save,
+            (Need::Save, Some(rights)) => rights.save,
+        }
+    }
+}
+
+/// Where a path leads.
+#[derive(Debug, PartialEq)]
+pub struct Found<'a> {
+    /// The resource.
+    pub resource: Resource,
+    /// The only method it has.
+    pub method: &'static str,
+    /// The right it needs.
+    pub need: Need,
+    /// Members of the resource that the path goes on to name.
+    pub rest: Vec<&'a str>,
+}
+
+/// Finds the resource of a path, with or without `/api` in front.
+pub fn find(path: &str) -> Option<Found<'_>> {
+    use Need::{Login, Nobody, Save, View};
+    let mut parts: Vec<&str> = path.strip_prefix('/')?.split('/').collect();
+    if parts.first() == Some(&"api") {
+        parts.remove(0);
+    }
+    let (resource, method, need, rest) = match parts.as_slice() {
+        ["auth", "login"] => (Resource::Login, "POST", Nobody, &[][..]),
+        ["auth", "logout"] => (Resource::Logout, "GET", Login, &[][..]),
+        ["auth", "rights"] => (Resource::Rights, "GET", Login, &[][..]),
+        ["auth", "unauthorized"] => (Resource::Unauthorized, "GET", Login, &[][..]),
+        ["cmd", "cancel"] => (Resource::Cancel, "POST", Save, &[][..]),
+        ["cmd", "clear"] => (Resource::Clear, "POST", Save, &[][..]),
+        ["cmd", "db"] => (Resource::Db, "POST", Save, &[][..]),
+        ["config", "net", "hostname"] => (Resource::Hostname, "GET", View, &[][..]),
+        ["register"] => (Resource::Register, "GET", View, &[][..]),
+        ["sys", "status"] => (Resource::StatusRoot, "GET", View, &[][..]),
+        ["sys", "status", rest @ ..] => (Resource::Status, "GET", Login, rest),
+        ["sys", "boot", rest @ ..] => (Resource::Boot, "GET", View, rest),
+        ["sys", "db", rest @ ..] => (Resource::SysDb, "GET", View, rest),
+        ["sys", "ledger", rest @ ..] => (Resource::Ledger, "GET", Save, rest),
+        ["sys", "model"] => (Resource::Model, "GET", View, &[][..]),
+        ["sys", "reboot"] => (Resource::RebootNeeded, "GET", View, &[][..]),
+        ["sys", "sn"] => (Resource::Serial, "GET", View, &[][..]),
+        ["sys", "time"] => (Resource::Time, "GET", View, &[][..]),
+        ["sys", "uptime"] => (Resource::Uptime, "GET", View, &[][..]),
+        ["sys", "version", rest @ ..] => (Resource::Version, "GET", View, rest),
+        _ => return None,
+    };
+    // An empty member is a doubled or trailing slash, which names nothing.
+    let rest = rest.to_vec();
+    (!rest.contains(&"")).then_some(Found { resource, method, need, rest })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_path_works_with_and_without_api() {
+        for path in ["/auth/login", "/cmd/db", "/sys/status/00/args/0", "/sys/db/level/0/head", "/register"] {
+            let plain = find(path).unwrap();
+            let below = format!("/api{path}");
+            assert_eq!(find(&below), Some(plain));
+        }
+    }
+
+    #[test]
+    fn unknown_paths_lead_nowhere() {
+        for path in
+            ["", "/", "/api", "/api/api/register", "/cmd", "/cmd/remote", "/cmd/db/", "/sys/status/", "/sys//db", "x"]
+        {
+            assert_eq!(find(path), None, "{path}");
+        }
+    }
+
+    #[test]
+    fn rights_decide_by_one_table() {
+        let rights = |save, ctrl, view| Some(Rights { save, ctrl, view });
+        let cases = [
+            // (rights, nobody, login, view, save)
+            (None, [true, false, false, false]),
+            (rights(false, false, false), [true, true, false, false]),
+            (rights(false, true, false), [true, true, false, false]),
+            (rights(false, false, true), [true, true, true, false]),
+            (rights(true, false, false), [true, true, true, true]),
+            (rights(true, true, true), [true, true, true, true]),
+        ];
+        for (rights, expect) in cases {
+            let got = [Need::Nobody, Need::Login, Need::View, Need::Save].map(|it| it.met_by(rights.as_ref()));
+            assert_eq!(got, expect, "{rights:?}");
+        }
+    }
+
+    #[test]
+    fn every_command_needs_save_and_post() {
+        for path in ["/cmd/cancel", "/cmd/clear", "/cmd/db"] {
+            let found = find(path).unwrap();
+            assert_eq!((found.method, found.need), ("POST", Need::Save), "{path}");
+        }
+    }
+}

@@ -1,0 +1,15 @@
+//! Operations: what outlives its request. A table of tokens, a journal that survives restarts, and the thread that
+//! works off database operations. It knows nothing of HTTP; drivers do the work, it decides when.
+
+pub mod journal;
+pub mod staging;
+pub mod status;
+pub mod store;
+pub mod table;
+pub mod token;
+
+pub use journal::{LedgerLine, Who};
+pub use status::{Fault, Outcome, Status};
+pub use store::{Begin, BeginError, Store};
+pub use table::{CancelError, Op, Table};
+pub use token::Token;

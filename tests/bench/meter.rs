@@ -1,0 +1,175 @@
+//! The service under measurement: a process of its own, spoken to over plain sockets.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use md5::Digest;
+
+const PASSWORD: &str = "bench";
+
+/// A running service on an empty or a given state folder.
+pub struct Meter {
+    child: Child,
+    pub addr: SocketAddr,
+    pub token: String,
+    /// From the start of the process to the first answer.
+    pub first_answer: Duration,
+}
+
+impl Meter {
+    /// Starts `binary` on `state`.
+    pub fn start(binary: &Path, state: &Path) -> Meter {
+        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let addr: SocketAddr = ([127, 0, 0, 1], port).into();
+        let config = state.with_extension("json");
+        let text = format!(r#"{{"listen": ["{addr}"], "state_dir": "{}"}}"#, state.display());
+        std::fs::write(&config, text).unwrap();
+        set_password(binary, &config);
+        let started = Instant::now();
+        let child = Command::new(binary)
+            .args(["--config", config.to_str().unwrap()])
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let first_answer = loop {
+            if let Ok(mut stream) = TcpStream::connect(addr) {
+                stream.write_all(b"GET /auth/unauthorized HTTP/1.1\r\nHost: m\r\nConnection: close\r\n\r\n").unwrap();
+                let mut byte = [0];
+                if stream.read(&mut byte).is_ok_and(|n| n == 1) {
+                    break started.elapsed();
+                }
+            }
+            assert!(started.elapsed() < Duration::from_secs(20), "no answer");
+            std::thread::sleep(Duration::from_micros(200));
+        };
+        let mut res = Meter { child, addr, token: String::new(), first_answer };
+        res.token = res.login();
+        res
+    }
+
+    fn login(&self) -> String {
+        let (_, body) = self.exchange("GET", "/auth/unauthorized", b"");
+        let challenge: serde_json::Value = serde_json::from_slice(&body).unwrap();
+        let (rlm, nnc) = (challenge["rlm"].as_str().unwrap(), challenge["nnc"].as_str().unwrap());
+        let hash = md5(&format!("{}:{nnc}:c", md5(&format!("owner:{rlm}:{PASSWORD}"))));
+        let body = serde_json::json!({ "rlm": rlm, "usr": "owner", "nnc": nnc, "cnnc": "c", "hash": hash }).to_string();
+        self.call("POST", "/auth/login", body.as_bytes())["jwt"].as_str().unwrap().to_string()
+    }
+
+    pub fn connect(&self) -> TcpStream {
+        let stream = TcpStream::connect(self.addr).unwrap();
+        stream.set_nodelay(true).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+        stream
+    }
+
+    /// The head of an authorised request with a body of `len` bytes.
+    pub fn head(&self, method: &str, path: &str, len: usize) -> String {
+        format!(
+            "{method} {path} HTTP/1.1\r\nHost: m\r\nAuthorization: Bearer {}\r\nContent-Length: {len}\r\n\r\n",
+            self.token
+        )
+    }
+
+    /// One request and its JSON.
+    pub fn call(&self, method: &str, path: &str, body: &[u8]) -> serde_json::Value {
+        let (status, body) = self.exchange(method, path, body);
+        assert_eq!(status, 200, "{}", String::from_utf8_lossy(&body));
+        let json: serde_json::Value = serde_json::from_slice(&body).unwrap();
+        assert!(json.get("error").is_none(), "{json}");
+        json
+    }
+
+    fn exchange(&self, method: &str, path: &str, body: &[u8]) -> (u16, Vec<u8>) {
+        let mut stream = self.connect();
+        stream.write_all(self.head(method, path, body.len()).as_bytes()).unwrap();
+        stream.write_all(body).unwrap();
+        answer(&mut BufReader::new(stream))
+    }
+
+    /// A database command to its very end.
+    pub fn database(&self, body: &[u8]) {
+        let token = self.call("POST", "/cmd/db", body)["token"].as_str().unwrap().to_string();
+        loop {
+            let status = self.call("GET", &format!("/sys/status/{token}"), b"");
+            if status["result"]["done"] == true {
+                assert!(status["result"].get("error").is_none(), "{status}");
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// A figure of /proc/PID/status or smaps_rollup, in KiB.
+    pub fn memory(&self, file: &str, name: &str) -> u64 {
+        let text = std::fs::read_to_string(format!("/proc/{}/{file}", self.child.id())).unwrap();
+        let line = text.lines().find(|it| it.starts_with(name)).unwrap_or_else(|| panic!("no {name} in {file}"));
+        line.split_whitespace().nth(1).unwrap().parse().unwrap()
+    }
+
+    /// Makes the resident set's high-water mark start anew.
+    pub fn reset_peak(&self) {
+        std::fs::write(format!("/proc/{}/clear_refs", self.child.id()), "5").unwrap();
+    }
+
+    /// Stops in good order, so that the folder can be copied.
+    pub fn stop(mut self) {
+        let pid = self.child.id().to_string();
+        Command::new("kill").arg(&pid).status().unwrap();
+        assert!(self.child.wait().unwrap().success());
+    }
+}
+
+impl Drop for Meter {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn set_password(binary: &Path, config: &Path) {
+    let mut child = Command::new(binary)
+        .args(["user", "set", "owner", "--config", config.to_str().unwrap()])
+        .stdin(Stdio::piped())
+        .spawn()
+        .unwrap();
+    child.stdin.take().unwrap().write_all(PASSWORD.as_bytes()).unwrap();
+    assert!(child.wait().unwrap().success());
+}
+
+fn md5(text: &str) -> String {
+    md5::Md5::digest(text.as_bytes()).iter().map(|it| format!("{it:02x}")).collect()
+}
+
+/// Reads one answer with a Content-Length.
+pub fn answer(stream: &mut BufReader<TcpStream>) -> (u16, Vec<u8>) {
+    let mut line = String::new();
+    stream.read_line(&mut line).unwrap();
+    let status = line.split(' ').nth(1).and_then(|it| it.parse().ok()).unwrap_or_else(|| panic!("{line:?}"));
+    let mut length = 0;
+    loop {
+        line.clear();
+        stream.read_line(&mut line).unwrap();
+        if line.trim().is_empty() {
+            break;
+        }
+        if let Some(value) = line.to_ascii_lowercase().strip_prefix("content-length:") {
+            length = value.trim().parse().unwrap();
+        }
+    }
+    let mut body = vec![0; length];
+    stream.read_exact(&mut body).unwrap();
+    (status, body)
+}
+
+/// An empty folder below the system's temporary one.
+pub fn folder(name: &str) -> PathBuf {
+    let dir = std::env::temp_dir().join(format!("meterd-bench-{}", std::process::id())).join(name);
+    let _ = std::fs::remove_dir_all(&dir);
+    std::fs::create_dir_all(&dir).unwrap();
+    dir
+}

@@ -1,0 +1,131 @@
+//! What is restored, as chunks for the service and as plain rows for the bare loop beside it.
+
+use std::io::Write;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use flate2::{Compression, GzBuilder};
+use rusqlite::Connection;
+
+use crate::meter::Meter;
+
+pub const REGISTERS: usize = 16;
+pub const ROWS: usize = 525_600;
+const START: i64 = 1_700_000_000;
+/// Bytes that 2 MiB of base64 hold.
+const CHUNK: usize = 2 * 1024 * 1024 / 4 * 3;
+
+/// A year of minute rows, oldest first: the stamp and the increments.
+pub struct Year {
+    rows: Vec<(i64, [i64; REGISTERS])>,
+}
+
+/// One request body.
+pub struct Chunk {
+    pub body: Vec<u8>,
+    pub rows: usize,
+}
+
+impl Year {
+    /// Pseudo-random loads of a few kW, the same at every run (xorshift64).
+    pub fn new() -> Year {
+        let mut seed = 0x9E37_79B9_7F4A_7C15u64;
+        let mut next = || {
+            seed ^= seed << 13;
+            seed ^= seed >> 7;
+            seed ^= seed << 17;
+            seed
+        };
+        let mut increments = || std::array::from_fn(|_| ((next() % 4000) as i64 - 500) * 60);
+        Year { rows: (0..ROWS).map(|at| (START + at as i64 * 60, increments())).collect() }
+    }
+
+    /// Cut youngest first into chunks that fill 2 MiB as far as they can.
+    pub fn chunks(&self, more_chunks: bool) -> Vec<Chunk> {
+        let names: Vec<String> = (0..REGISTERS).map(|at| format!("R{at}:P")).collect();
+        let header = format!("meterd-backup,1\nts,{}\n", names.join(","));
+        let mut counters = [0i64; REGISTERS];
+        for (_, increments) in &self.rows {
+            (0..REGISTERS).for_each(|at| counters[at] += increments[at]);
+        }
+        let mut res = Vec::new();
+        let mut left = self.rows.len();
+        while left > 0 {
+            let mut gzip = GzBuilder::new().write(Vec::with_capacity(CHUNK), Compression::new(6));
+            gzip.write_all(header.as_bytes()).unwrap();
+            let mut rows = 0;
+            // A block of rows never takes more than this reserve, compressed.
+            while left > 0 && gzip.get_ref().len() < CHUNK - 80_000 {
+                for _ in 0..left.min(250) {
+                    left -= 1;
+                    rows += 1;
+                    let (ts, increments) = &self.rows[left];
+                    write!(gzip, "{ts}").unwrap();
+                    for at in 0..REGISTERS {
+                        write!(gzip, ",{}", counters[at]).unwrap();
+                        counters[at] -= increments[at];
+                    }
+                    gzip.write_all(b"\n").unwrap();
+                }
+            }
+            let data = gzip.finish().unwrap();
+            assert!(data.len() <= CHUNK, "{}", data.len());
+            let more = more_chunks && left > 0;
+            let body = format!(r#"{{"action":"restore","more_chunks":{more},"data":"{}"}}"#, STANDARD.encode(data));
+            res.push(Chunk { body: body.into_bytes(), rows });
+        }
+        res
+    }
+
+    /// Inserts the rows with one prepared statement: what SQLite alone needs.
+    pub fn insert_bare(&self, path: &Path, batch: usize) -> Duration {
+        let conn = open(path);
+        let columns: Vec<String> = (0..REGISTERS).map(|at| format!("r{at} INTEGER")).collect();
+        conn.execute_batch(&format!("CREATE TABLE row(ts INTEGER PRIMARY KEY, {}) STRICT", columns.join(","))).unwrap();
+        let marks = ["?"; REGISTERS + 1].join(",");
+        let started = Instant::now();
+        let mut insert = conn.prepare(&format!("INSERT INTO row VALUES ({marks})")).unwrap();
+        for rows in self.rows.chunks(batch) {
+            conn.execute_batch("BEGIN IMMEDIATE").unwrap();
+            for (ts, increments) in rows {
+                insert.raw_bind_parameter(1, ts).unwrap();
+                for (at, it) in increments.iter().enumerate() {
+                    insert.raw_bind_parameter(at + 2, it).unwrap();
+                }
+                insert.raw_execute().unwrap();
+            }
+            conn.execute_batch("COMMIT").unwrap();
+            checkpoint_when_large(&conn, path);
+        }
+        started.elapsed()
+    }
+}
+
+/// The service checkpoints by the size of the WAL; so does the bare loop.
+fn checkpoint_when_large(conn: &Connection, path: &Path) {
+    let wal = path.with_extension("db-wal");
+    if std::fs::metadata(wal).is_ok_and(|it| it.len() > 8 << 20) {
+        conn.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())).unwrap();
+    }
+}
+
+/// A connection with the pragmas of the service.
+pub fn open(path: &Path) -> Connection {
+    let conn = Connection::open(path).unwrap();
+    let pragmas = "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA wal_autocheckpoint=0; \
+                   PRAGMA temp_store=MEMORY;";
+    conn.execute_batch(pragmas).unwrap();
+    conn
+}
+
+/// Restores all chunks over HTTP, one after the other; the time of each.
+pub fn over_http(meter: &Meter, chunks: &[Chunk]) -> Vec<Duration> {
+    let time = |chunk: &Chunk| {
+        let started = Instant::now();
+        meter.database(&chunk.body);
+        started.elapsed()
+    };
+    chunks.iter().map(time).collect()
+}
