@@ -26,7 +26,7 @@ fn main() {
     restore_figures(binary);
     load_figures(binary);
     start_and_memory(&small);
-    let _ = std::fs::remove_dir_all(folder("").parent().unwrap());
+    let _ = std::fs::remove_dir_all(meter::root());
 }
 
 fn median(mut values: Vec<f64>) -> f64 {

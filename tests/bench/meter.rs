@@ -166,9 +166,15 @@ pub fn answer(stream: &mut BufReader<TcpStream>) -> (u16, Vec<u8>) {
     (status, body)
 }
 
-/// An empty folder below the system's temporary one.
+/// Where this run keeps everything; removed at its end.
+pub fn root() -> PathBuf {
+    std::env::temp_dir().join(format!("meterd-bench-{}", std::process::id()))
+}
+
+/// An empty folder below [`root`].
 pub fn folder(name: &str) -> PathBuf {
-    let dir = std::env::temp_dir().join(format!("meterd-bench-{}", std::process::id())).join(name);
+    assert!(!name.is_empty());
+    let dir = root().join(name);
     let _ = std::fs::remove_dir_all(&dir);
     std::fs::create_dir_all(&dir).unwrap();
     dir

@@ -40,7 +40,7 @@ def packed(text):
     """Cuts a backup into chunks that fit 2 MiB of base64 each, youngest first."""
     lines = text.splitlines(keepends=True)
     head, rows = "".join(lines[:2]), lines[2:]
-    step = 120_000
+    step = 90_000
     for at in range(0, len(rows), step):
         data = gzip.compress((head + "".join(rows[at : at + step])).encode(), 6)
         assert len(data) <= CHUNK, len(data)

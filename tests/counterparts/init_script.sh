@@ -8,7 +8,7 @@ passed=0
 ok() { passed=$((passed + 1)); echo "ok    $1"; }
 
 mkdir "$dir/bin"
-for tool in sh start-stop-daemon sleep rm printf; do ln -s "$(command -v busybox)" "$dir/bin/$tool"; done
+for tool in busybox sh start-stop-daemon sleep rm printf; do ln -s "$(command -v busybox)" "$dir/bin/$tool"; done
 sed -e "s|/usr/sbin/meterd|$PWD/target/release/meterd|" -e "s|/etc/meterd/meterd.json|$dir/meterd.json|" \
 	-e "s|/var/run/meterd.pid|$dir/meterd.pid|" init/S50meterd >"$dir/S50meterd"
 cat >"$dir/meterd.json" <<EOF

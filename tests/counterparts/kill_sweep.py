@@ -22,7 +22,7 @@ from meter import Meter, Tally, backup_text, chunks
 REGISTERS = [("A", "P"), ("A+", "P"), ("B", "P"), ("B+", "P"), ("V", "V"), ("T", "d")]
 START = 1_600_000_000
 BASE_ROWS = 60_000
-CHUNK_ROWS = 70_000
+CHUNK_ROWS = 60_000
 # The reply comes at once, so that a token is in hand before the first batch is done.
 LIMITS = {"reply_seconds": 0}
 
@@ -90,32 +90,44 @@ class Run:
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
+def batches(path, limit, stop, reached):
+    """Counts committed batches of the youngest operation and calls `reached` right after the `limit`-th, or after the
+    last one if there are fewer."""
+    connection = sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=30)
+    query = "SELECT id, position, outcome FROM op ORDER BY id DESC LIMIT 1"
+    last, seen = connection.execute(query).fetchone(), 0
+    before = last[0]
+    while not stop.is_set():
+        row = connection.execute(query).fetchone()
+        if row != last:
+            # The first change is the begin row.
+            last, seen = row, seen + 1
+            if seen > limit or (row[0] > before and row[2]):
+                reached()
+                break
+    connection.close()
+    return seen - 1
+
+
 def undisturbed(base, body):
     """What the command gives when nothing goes wrong: rows, seconds, number of batches."""
     run = Run(base, body)
+    count = []
+    stop = threading.Event()
+    watch = lambda: count.append(batches(f"{run.state}/meter.db", 10**6, stop, lambda: None))
+    watcher = threading.Thread(target=watch)
+    watcher.start()
     before = time.monotonic()
     run.send()
+    assert "token" in run.reply, run.reply
     status = run.meter.finish(run.reply["token"])
     seconds = time.monotonic() - before
+    stop.set()
+    watcher.join()
     assert "error" not in status, status
     res = run.meter.rows()
     run.close()
-    return res, seconds
-
-
-def positions(path, changes, stop, kill):
-    """Calls `kill` right after the `changes`-th batch was committed."""
-    connection = sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=30)
-    last, seen = None, 0
-    while not stop.is_set():
-        row = connection.execute("SELECT position, outcome FROM op ORDER BY id DESC LIMIT 1").fetchone()
-        if row != last:
-            last, seen = row, seen + 1
-            if seen > changes:
-                kill()
-                break
-    connection.close()
-    return seen
+    return res, seconds, count[0]
 
 
 def point(base, body, before, after, tally, name, boundary=None, delay=None):
@@ -123,7 +135,7 @@ def point(base, body, before, after, tally, name, boundary=None, delay=None):
     sender = threading.Thread(target=run.send)
     if boundary is not None:
         stop = threading.Event()
-        watcher = threading.Thread(target=positions, args=(f"{run.state}/meter.db", boundary, stop, run.meter.kill))
+        watcher = threading.Thread(target=batches, args=(f"{run.state}/meter.db", boundary, stop, run.meter.kill))
         watcher.start()
         sender.start()
         watcher.join(timeout=20)
@@ -179,14 +191,15 @@ def main():
     probe.close()
     for number, (kind, body) in enumerate(bodies.items()):
         share = points // 3 + (1 if number < points % 3 else 0)
-        after, seconds = undisturbed(base, body)
+        after, seconds, count = undisturbed(base, body)
         before = (*before_rows, counts[kind])
-        tally.check(f"{kind}: undisturbed, {seconds:.2f} s, changes the database", after != before_rows)
+        tally.check(f"{kind}: undisturbed, {seconds:.2f} s, {count} batches, changes the database", after != before_rows)
         begun = 0
         for at in range(share):
             if at % 2 == 0:
-                name = f"{kind}: killed after batch {at // 2}"
-                begun += point(base, body, before, after, tally, name, boundary=at // 2)
+                boundary = at // 2 % (count + 1)
+                name = f"{kind}: killed after batch {boundary}"
+                begun += point(base, body, before, after, tally, name, boundary=boundary)
             else:
                 delay = rng.uniform(0, seconds)
                 name = f"{kind}: killed after {delay * 1000:.0f} ms"

@@ -22,11 +22,12 @@ class Writer(threading.Thread):
     def __init__(self, path):
         super().__init__()
         self.process = subprocess.Popen(
-            ["sqlite3", "-batch", path], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+            ["stdbuf", "-oL", "sqlite3", "-batch", path], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
         )
         self.waits = []
         self.done = threading.Event()
         self.process.stdin.write("PRAGMA busy_timeout=20000; PRAGMA wal_autocheckpoint=0; PRAGMA synchronous=FULL;\n")
+        self.process.stdin.flush()
         for _ in range(2):
             self.process.stdout.readline()
 
