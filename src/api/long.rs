@@ -1,7 +1,7 @@
 //! The course of a long command on its thread: take the body in, check it, begin the operation, and answer when it
 //! is done or after `reply_seconds`, whichever comes first.
 
-use std::io;
+use std::io::{self, Write};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
@@ -10,15 +10,18 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use super::cmd::db::{self, Action, DbCommand};
-use super::cmd::db_body::{BodyError, scan};
+use super::cmd::db_body::scan;
 use super::{App, failed, note};
-use crate::drivers::register_db::restore::{Checking, RestoreArgs, plan_restore};
+use crate::drivers::register_db::restore::{Checking, RestoreArgs, RestorePlan, plan_restore};
 use crate::drivers::register_db::text::Header;
 use crate::drivers::register_db::{DbError, Plan, Stamp, rework};
 use crate::http::{Answer, Exchange, Reply};
 use crate::ops::staging::{self, Draft, Staged};
 use crate::ops::{Begin, Fault, Op, Token, Who, store};
 use crate::sys::{clock, fs};
+
+/// What a client is told that comes while the service stops.
+const GOING_DOWN: &str = "The meter is going down; try again when it is back.";
 
 /// `POST /cmd/db`
 pub(super) fn database(app: &Arc<App>, who: Who) -> Answer {
@@ -30,13 +33,13 @@ pub(super) fn database(app: &Arc<App>, who: Who) -> Answer {
 }
 
 fn run_database(app: &App, who: &Who, exchange: &mut Exchange) -> Reply {
-    let (command, staged) = match take_in(app, exchange) {
+    let (command, upload) = match take_in(app, exchange) {
         Ok(taken) => taken,
         Err(text) => return failed(&text),
     };
     let name = format!("db {}", command.action.name());
     let deadline = exchange.received() + app.config.limits.reply_within();
-    match begin(app, who, &name, &command, staged) {
+    match begin(app, who, &name, &command, upload) {
         Ok((op, token)) => answer(&op, &token, deadline),
         Err(Refusal::Text(text)) => {
             note(app, who, &name, &text);
@@ -67,93 +70,97 @@ impl From<DbError> for Refusal {
     }
 }
 
-/// Reads the body; `data` goes to a staged file as it arrives.
-fn take_in(app: &App, exchange: &mut Exchange) -> Result<(DbCommand, Option<Staged>), String> {
+/// Reads the body; `data` goes to a file as it arrives.
+fn take_in(app: &App, exchange: &mut Exchange) -> Result<(DbCommand, Option<Draft>), String> {
     let limits = &app.config.limits;
     let mut draft: Option<Draft> = None;
     let mut sink = |bytes: &[u8]| {
         let draft = match &mut draft {
             Some(draft) => draft,
-            slot => slot.insert(new_draft(app)?),
+            slot => slot.insert(new_draft(app, limits.data_chars)?),
         };
-        draft.write(bytes)
+        draft.write_all(bytes)
     };
     let members = scan(exchange.body(), limits.data_chars, &mut sink).map_err(|err| err.to_string())?;
     let command = db::parse(&members).map_err(|err| err.to_string())?;
-    let staged = draft.map(Draft::seal).transpose().map_err(|err| BodyError::Write(err).to_string())?;
-    Ok((command, staged))
+    Ok((command, draft))
 }
 
-/// A staging file, if there is room for a whole chunk beside what the meter itself needs.
-fn new_draft(app: &App) -> io::Result<Draft> {
+/// A file in the staging folder, if there is room for it beside what the meter itself needs.
+fn new_draft(app: &App, expected: u64) -> io::Result<Draft> {
     let limits = &app.config.limits;
-    let chunk = limits.data_chars / 4 * 3;
-    let full = || io::Error::from(io::ErrorKind::StorageFull);
-    if fs::free_space(&app.staged)? < limits.reserve_bytes + chunk {
-        return Err(full());
+    let rest = limits.staged_bytes.saturating_sub(staging::bytes(&app.staged)?);
+    if fs::free_space(&app.staged)? < limits.reserve_bytes + expected || rest < expected {
+        return Err(io::ErrorKind::StorageFull.into());
     }
-    if staging::bytes(&app.staged)? + chunk > limits.staged_bytes {
-        return Err(full());
-    }
-    Draft::new(&app.staged)
+    Draft::new(&app.staged, rest)
 }
 
-/// Checks the command against the database and the file, and enters the operation.
+/// Checks the command against the database and the backup, and enters the operation.
 fn begin(
     app: &App,
     who: &Who,
     name: &str,
     command: &DbCommand,
-    staged: Option<Staged>,
+    upload: Option<Draft>,
 ) -> Result<(Arc<Op>, Token), Refusal> {
-    let going_down = || Refusal::Text("The meter is going down; try again when it is back.".into());
-    let digest = staged.as_ref().map(|it| digest(command, &it.digest));
-    let mut open_chain = None;
-    if let Some(digest) = digest {
-        let arrival = app.store.arrive(digest).ok_or_else(going_down)?;
-        if let Some(same) = arrival.same {
-            return Ok(same);
+    let (plan, digest, staged, chain) = match upload {
+        None => (rework(app, command)?, None, None, None),
+        Some(upload) => {
+            let digest = digest(command, &upload.digest());
+            let arrival = app.store.arrive(digest).ok_or_else(|| Refusal::Text(GOING_DOWN.into()))?;
+            if let Some(same) = arrival.same {
+                return Ok(same);
+            }
+            let (plan, staged) = restore(app, command, &upload, arrival.chain.as_ref())?;
+            let chain = command.more_chunks.then(|| plan.header.clone());
+            (Plan::Restore(plan), Some(digest), Some(staged), chain)
         }
-        open_chain = arrival.chain;
-    }
-    let (plan, chain) = plan(app, command, staged.as_ref(), open_chain.as_ref())?;
+    };
     let kind = command.action.name();
     let begin = Begin { plan, kind, digest, staged, chain, who: who.clone(), command: name.into() };
     app.store.begin(begin).map_err(|err| Refusal::Text(err.to_string()))
 }
 
-fn plan(
-    app: &App,
-    command: &DbCommand,
-    staged: Option<&Staged>,
-    open_chain: Option<&Header>,
-) -> Result<(Plan, Option<Header>), DbError> {
+fn rework(app: &App, command: &DbCommand) -> Result<Plan, DbError> {
     let reader = app.reader()?;
     let regs = command.regs.as_deref();
-    Ok(match (command.action, staged) {
-        (Action::Restore, None) => unreachable!("restore without data is refused by the parser"),
-        (Action::Restore, Some(staged)) => {
-            let args = RestoreArgs {
-                file: staged.path().to_path_buf(),
-                range: command.range,
-                regs: command.regs.clone(),
-                more_chunks: command.more_chunks,
-            };
-            let checking = Checking {
-                chain: open_chain,
-                unpacked_bytes: app.config.limits.unpacked_bytes,
-                now: Stamp::from_nanos(clock::wall().as_nanos()),
-                // There is no token yet by which anybody could cancel, and a check takes less than a second.
-                cancel: &AtomicBool::new(false),
-                on_progress: &mut |_| {},
-            };
-            let plan = plan_restore(&reader, args, checking)?;
-            let chain = command.more_chunks.then(|| plan.header.clone());
-            (Plan::Restore(plan), chain)
-        }
-        (Action::Split, _) => (Plan::Split(rework::plan_split(&reader, command.range, regs)?), None),
-        (Action::Zero, _) => (Plan::Zero(rework::plan_zero(&reader, command.range, regs)?), None),
+    Ok(match command.action {
+        Action::Zero => Plan::Zero(rework::plan_zero(&reader, command.range, regs)?),
+        Action::Split => Plan::Split(rework::plan_split(&reader, command.range, regs)?),
+        Action::Restore => unreachable!("restore without data is refused by the parser"),
     })
+}
+
+/// Checks a backup and puts its rows down, durably, for the database thread.
+fn restore(
+    app: &App,
+    command: &DbCommand,
+    upload: &Draft,
+    chain: Option<&Header>,
+) -> Result<(RestorePlan, Staged), DbError> {
+    // What the rows take is only known at the end; the upload's own size is a fair guess.
+    let expected = app.config.limits.data_chars;
+    let mut rows = new_draft(app, expected).map_err(DbError::Staging)?;
+    let args = RestoreArgs {
+        file: upload.path().to_path_buf(),
+        staged: rows.path().to_path_buf(),
+        range: command.range,
+        regs: command.regs.clone(),
+        more_chunks: command.more_chunks,
+    };
+    let checking = Checking {
+        chain,
+        rows: &mut rows,
+        unpacked_bytes: app.config.limits.unpacked_bytes,
+        now: Stamp::from_nanos(clock::wall().as_nanos()),
+        // There is no token yet by which anybody could cancel, and a check takes less than a second.
+        cancel: &AtomicBool::new(false),
+        on_progress: &mut |_| {},
+    };
+    let plan = plan_restore(&app.reader()?, args, checking)?;
+    let staged = rows.seal().map_err(DbError::Staging)?;
+    Ok((plan, staged))
 }
 
 /// What makes two restore requests the same: the bytes of `data` and every member that says how to apply them.

@@ -7,14 +7,14 @@ mod intake;
 use std::io::{ErrorKind, Read};
 use std::net::{IpAddr, Shutdown};
 use std::os::fd::AsRawFd;
-use std::rc::Rc;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use socket2::Socket;
 
 use super::flow::Flow;
 use super::house::{House, PIECE};
-use super::listen::Door;
+use super::listen::Rules;
 use super::outbox::Outbox;
 use super::peers::Seat;
 use super::rate::Rate;
@@ -64,7 +64,7 @@ struct Upload {
 pub(super) struct Conn {
     socket: Socket,
     ip: Option<IpAddr>,
-    door: Rc<Door>,
+    rules: Arc<Rules>,
     pub(super) seat: Seat,
     pub(super) accepted: Instant,
     input: Vec<u8>,
@@ -78,12 +78,12 @@ pub(super) struct Conn {
 }
 
 impl Conn {
-    pub(super) fn new(socket: Socket, ip: Option<IpAddr>, door: Rc<Door>, seat: Seat, house: &House) -> Conn {
+    pub(super) fn new(socket: Socket, ip: Option<IpAddr>, rules: Arc<Rules>, seat: Seat, house: &House) -> Conn {
         let now = Instant::now();
         Conn {
             socket,
             ip,
-            door,
+            rules,
             seat,
             accepted: now,
             input: Vec::new(),
@@ -140,6 +140,11 @@ impl Conn {
 
     /// Moves everything that the two entries, as [`Conn::entries`] gave them, are ready for.
     pub(super) fn turn(&mut self, [client, link]: [Entry; 2], house: &mut House, now: Instant) -> Result<(), End> {
+        // Only what happens to a connection, or is overdue, gets it on; looking again for nothing would cost everybody else.
+        let overdue = self.deadline(house).is_some_and(|it| it <= now);
+        if client.quiet() && link.quiet() && !overdue {
+            return Ok(());
+        }
         let mut broken = false;
         if let Step::Work(work, upload) = &mut self.step {
             broken = matches!(work.pump(link, house, now), Err(Cut));
@@ -192,13 +197,13 @@ impl Conn {
         self.leave(now);
     }
 
-    /// Hands a command in work on to those that go on without a client.
+    /// Ends the connection; what is in work and goes on without its client is handed on to those that do.
     pub(super) fn abandon(self, end: &End, house: &mut House, now: Instant) {
         if let End::Reset = end {
             // With a lingering time of zero, closing resets.
             let _ = self.socket.set_linger(Some(Duration::ZERO));
         }
-        if let Step::Work(mut work, _) = self.step
+        if let Step::Work(mut work, None) = self.step
             && work.outlives_client()
         {
             work.moved = now;
@@ -263,7 +268,7 @@ impl Conn {
             Step::Collect { asked, flow, body } => Ok(self.collect(asked, flow, body, house, now)),
             Step::Drop { asked, flow, dropped } => Ok(self.drop_body(asked, flow, dropped, house, now)),
             Step::Work(work, Some(upload)) => Ok(self.upload(work, upload, house, now)),
-            Step::Work(work, None) => self.deliver(work, now),
+            Step::Work(work, None) => self.deliver(work, house, now),
             other => {
                 self.step = other;
                 Ok(false)
@@ -271,8 +276,9 @@ impl Conn {
         }
     }
 
-    fn deliver(&mut self, mut work: Box<Work>, now: Instant) -> Result<bool, End> {
-        let audience = Audience { http11: self.http11, keep: self.keep, front: self.door.is_unix() };
+    fn deliver(&mut self, mut work: Box<Work>, house: &House, now: Instant) -> Result<bool, End> {
+        self.keep &= !house.stopping;
+        let audience = Audience { http11: self.http11, keep: self.keep, front: self.rules.is_unix() };
         match work.deliver(&audience, &mut self.out) {
             Delivery::Pending => {
                 self.step = Step::Work(work, None);
@@ -302,7 +308,7 @@ impl Conn {
             return Ok(false);
         }
         self.since = now;
-        if self.keep && !house.stopping {
+        if self.keep {
             self.step = Step::Head;
         } else {
             let _ = self.socket.shutdown(Shutdown::Write);

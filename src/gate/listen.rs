@@ -6,6 +6,7 @@ use std::io::{self, ErrorKind};
 use std::net::{IpAddr, SocketAddr};
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use socket2::{Domain, SockAddr, Socket, Type};
 
@@ -19,13 +20,15 @@ use crate::sys::{net, process};
 /// Connections that the kernel keeps until they are accepted.
 const BACKLOG: i32 = 128;
 
-/// One listener and the rules for those who come through it.
+/// One listener.
 pub(super) struct Door {
     pub(super) socket: Socket,
-    kind: Kind,
+    /// Shared with the connections that came through it, which may outlive the listener.
+    pub(super) rules: Arc<Rules>,
 }
 
-enum Kind {
+/// Who comes through a listener, and what they may claim.
+pub(super) enum Rules {
     /// Clients speak for themselves, and only for themselves.
     Tcp { refuses: bool },
     /// The meter's own web server, which speaks for its clients as far as it is believed.
@@ -38,6 +41,7 @@ enum Kind {
 pub(super) struct Caller {
     pub(super) socket: Socket,
     pub(super) ip: Option<IpAddr>,
+    pub(super) rules: Arc<Rules>,
     /// Under which name the connection is counted.
     pub(super) who: Who,
     /// Why it is not served at all.
@@ -55,16 +59,16 @@ impl Door {
                     // Each address is configured by itself, so "[::]" does not take "0.0.0.0" away.
                     socket.set_only_v6(true)?;
                 }
-                bind(socket, &(*addr).into(), Kind::Tcp { refuses: secure_only })
+                bind(socket, &(*addr).into(), Rules::Tcp { refuses: secure_only })
             }
             Listen::Unix(unix) => {
-                let kind = Kind::Front {
+                let rules = Rules::Front {
                     number,
                     forwarded: unix.forwarded,
                     uids: unix.front_uids.clone(),
                     path: unix.unix.clone(),
                 };
-                let door = bind(unix_socket(&unix.unix)?, &SockAddr::unix(&unix.unix)?, kind)?;
+                let door = bind(unix_socket(&unix.unix)?, &SockAddr::unix(&unix.unix)?, rules)?;
                 // Who may speak is decided by user id, or is anybody on this machine, as on a loopback port.
                 fs::set_permissions(&unix.unix, fs::Permissions::from_mode(0o666))?;
                 Ok(door)
@@ -74,16 +78,12 @@ impl Door {
 
     /// Opens the listener of the self-probe, in a folder that only this service can enter.
     pub(super) fn open_probe(path: &Path) -> io::Result<Door> {
-        bind(unix_socket(path)?, &SockAddr::unix(path)?, Kind::Probe { path: path.into() })
+        bind(unix_socket(path)?, &SockAddr::unix(path)?, Rules::Probe { path: path.into() })
     }
 
     /// The TCP address that was really bound.
     pub(super) fn local_addr(&self) -> Option<SocketAddr> {
         self.socket.local_addr().ok()?.as_socket()
-    }
-
-    pub(super) fn is_unix(&self) -> bool {
-        !matches!(self.kind, Kind::Tcp { .. })
     }
 
     /// The next one who has connected, if there is one.
@@ -99,44 +99,51 @@ impl Door {
         };
         socket.set_nonblocking(true)?;
         let ip = addr.as_socket().map(|it| net::canonical(it.ip()));
-        let (who, refused) = match &self.kind {
-            Kind::Tcp { .. } => {
+        let (who, refused) = match &*self.rules {
+            Rules::Tcp { .. } => {
                 // Small answers leave at once; without this they would wait for the client's acknowledgements.
                 let _ = socket.set_tcp_nodelay(true);
                 (ip.map_or(Who::Turned, |it| Who::Ip(net::group(it))), None)
             }
-            Kind::Front { number, uids, .. } => {
+            Rules::Front { number, uids, .. } => {
                 let known = uids.is_empty() || process::peer_uid(&socket).is_ok_and(|it| uids.contains(&it));
                 (Who::Front(*number), if known { None } else { Some(Refusal::Stranger) })
             }
-            Kind::Probe { .. } => (Who::Probe, None),
+            Rules::Probe { .. } => (Who::Probe, None),
         };
-        Ok(Some(Caller { socket, ip, who, refused }))
+        Ok(Some(Caller { socket, ip, rules: self.rules.clone(), who, refused }))
+    }
+}
+
+impl Rules {
+    /// Whether this is a Unix listener.
+    pub(super) fn is_unix(&self) -> bool {
+        !matches!(self, Rules::Tcp { .. })
     }
 
     /// Whose request a head is, and under which name its work is counted; or why it is refused here.
     pub(super) fn admits(&self, head: &Head, ip: Option<IpAddr>) -> Result<(Peer, Who), Refusal> {
         let nobody = Peer { ip: None, secure: false };
-        match &self.kind {
-            Kind::Tcp { refuses: true } => Err(Refusal::SecureOnly),
-            Kind::Tcp { refuses: false } => {
+        match self {
+            Rules::Tcp { refuses: true } => Err(Refusal::SecureOnly),
+            Rules::Tcp { refuses: false } => {
                 let who = ip.map_or(Who::Turned, |it| Who::Ip(net::group(it)));
                 Ok((Peer { ip, secure: false }, who))
             }
-            Kind::Front { number, forwarded: Forwarded::None, .. } => Ok((nobody, Who::Front(*number))),
-            Kind::Front { number, forwarded: Forwarded::Last, .. } => {
+            Rules::Front { number, forwarded: Forwarded::None, .. } => Ok((nobody, Who::Front(*number))),
+            Rules::Front { number, forwarded: Forwarded::Last, .. } => {
                 let ip = head.forwarded_for.as_deref().and_then(last_address);
                 let who = ip.map_or(Who::Front(*number), |it| Who::Ip(net::group(it)));
                 Ok((Peer { ip, secure: head.forwarded_https }, who))
             }
-            Kind::Probe { .. } => Ok((nobody, Who::Probe)),
+            Rules::Probe { .. } => Ok((nobody, Who::Probe)),
         }
     }
 }
 
 impl Drop for Door {
     fn drop(&mut self) {
-        if let Kind::Front { path, .. } | Kind::Probe { path } = &self.kind {
+        if let Rules::Front { path, .. } | Rules::Probe { path } = &*self.rules {
             let _ = fs::remove_file(path);
         }
     }
@@ -157,11 +164,11 @@ fn unix_socket(path: &Path) -> io::Result<Socket> {
     Socket::new(Domain::UNIX, Type::STREAM, None)
 }
 
-fn bind(socket: Socket, addr: &SockAddr, kind: Kind) -> io::Result<Door> {
+fn bind(socket: Socket, addr: &SockAddr, rules: Rules) -> io::Result<Door> {
     socket.bind(addr)?;
     socket.listen(BACKLOG)?;
     socket.set_nonblocking(true)?;
-    Ok(Door { socket, kind })
+    Ok(Door { socket, rules: Arc::new(rules) })
 }
 
 #[cfg(test)]

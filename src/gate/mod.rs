@@ -25,7 +25,6 @@ use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::rc::Rc;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 
@@ -128,8 +127,7 @@ pub fn start(
             stopping: false,
             turns: 0,
         };
-        let doors = doors.into_iter().map(Rc::new).collect();
-        if let Err(err) = (Run { house, doors, conns: Vec::new(), wake: woken }).serve() {
+        if let Err(err) = (Run { house, doors, conns: Vec::new(), wake: woken, retry: false }).serve() {
             log::error!("gate: {err}");
         }
     };

@@ -4,7 +4,6 @@
 use std::io::Read;
 use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
-use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use super::conn::Conn;
@@ -12,6 +11,7 @@ use super::house::{House, PIECE};
 use super::listen::{Caller, Door};
 use super::peers::Who;
 use super::refusals::Refusal;
+use super::upstream::SETTLE;
 use crate::sys::poll::{self, Entry};
 
 /// How long accepting pauses when the machine is out of descriptors or memory.
@@ -22,8 +22,6 @@ const CALLERS: usize = 16;
 pub(super) const TURNED_AWAY: usize = 16;
 /// Connections of the self-probe.
 pub(super) const PROBES: usize = 4;
-/// After how long a slot is asked for again that could not be had for another reason than being taken.
-const RETRY: Duration = Duration::from_millis(20);
 /// How long answers in progress may take to leave when the service stops.
 const STOP: Duration = Duration::from_secs(2);
 /// The longest wait, for its own sake.
@@ -32,10 +30,12 @@ const LONGEST: Duration = Duration::from_secs(30);
 /// Everything the thread owns.
 pub(super) struct Run {
     pub(super) house: House,
-    pub(super) doors: Vec<Rc<Door>>,
+    pub(super) doors: Vec<Door>,
     pub(super) conns: Vec<Conn>,
     /// Closed, or written to, when the service stops.
     pub(super) wake: UnixStream,
+    /// A request has its turn but no connection to tiny_http yet.
+    pub(super) retry: bool,
 }
 
 impl Run {
@@ -92,10 +92,9 @@ impl Run {
 
     fn deadlines(&self, now: Instant) -> impl Iterator<Item = Instant> {
         let answer = Duration::from_secs(self.house.limits.answer_seconds);
-        let waiting = self.conns.iter().any(|it| it.waiting().is_some());
         let conns = self.conns.iter().filter_map(|it| it.deadline(&self.house));
         let orphans = self.house.orphans.iter().map(move |it| it.moved + answer);
-        conns.chain(orphans).chain(waiting.then_some(now + RETRY))
+        conns.chain(orphans).chain(self.retry.then_some(now + SETTLE))
     }
 
     /// Gives every connection and orphan its turn; returns the entries that are left over.
@@ -125,10 +124,10 @@ impl Run {
     }
 
     fn callers(&mut self, entries: &[Entry]) -> std::io::Result<()> {
-        for (door, entry) in self.doors.clone().iter().zip(entries) {
+        for (at, entry) in entries.iter().enumerate() {
             for _ in 0..if entry.readable() { CALLERS } else { 0 } {
-                match door.accept() {
-                    Ok(Some(caller)) => self.admit(caller, door),
+                match self.doors[at].accept() {
+                    Ok(Some(caller)) => self.admit(caller),
                     Ok(None) => break,
                     Err(err) => {
                         log::warn!("gate: accepting pauses: {err}");
@@ -140,7 +139,7 @@ impl Run {
         Ok(())
     }
 
-    fn admit(&mut self, caller: Caller, door: &Rc<Door>) {
+    fn admit(&mut self, caller: Caller) {
         let (peers, limits) = (&self.house.peers, &self.house.limits);
         let crowded = matches!(caller.who, Who::Ip(_)) && peers.seats(caller.who) >= limits.per_peer;
         let full = self.conns.len() - peers.seats(Who::Turned) - peers.seats(Who::Probe) >= limits.connections;
@@ -156,7 +155,7 @@ impl Run {
         if who == Who::Turned && peers.seats(Who::Turned) >= TURNED_AWAY {
             return;
         }
-        let mut conn = Conn::new(caller.socket, caller.ip, door.clone(), peers.seat(who), &self.house);
+        let mut conn = Conn::new(caller.socket, caller.ip, caller.rules, peers.seat(who), &self.house);
         if let Some(refusal) = refused {
             conn.refuse(refusal, conn.accepted);
         }
@@ -183,10 +182,15 @@ impl Run {
             self.conns.iter().enumerate().filter_map(|(at, it)| Some((it.waiting()?, at))).collect();
         waiting.sort_unstable();
         let mut ended = Vec::new();
+        self.retry = false;
         for (_, at) in waiting {
             let (conn, house) = (&mut self.conns[at], &mut self.house);
             let slot = conn.order().and_then(|it| house.peers.slot(it.class, it.who, &house.limits));
-            let Some(Ok(link)) = slot.map(|it| house.pool.link(it)) else { continue };
+            let Some(slot) = slot else { continue };
+            let Some(link) = house.pool.link(slot, now) else {
+                self.retry = true;
+                continue;
+            };
             if let Err(end) = conn.start(link, house, now) {
                 ended.push((at, end));
             }

@@ -1,11 +1,10 @@
 //! Connections to tiny_http's two private sockets: opened without blocking, kept where that helps, and the head that a
 //! request gets there. It decides nothing about when a request may go.
 
-use std::cell::Cell;
 use std::io::{self, Write};
 use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
-use std::rc::Rc;
+use std::time::{Duration, Instant};
 
 use socket2::{Domain, SockAddr, Socket, Type};
 
@@ -14,6 +13,10 @@ use super::peers::{Class, Slot};
 use super::request::{Body, Order};
 use crate::sys::poll::Entry;
 
+/// How long a new quick connection has to itself. tiny_http counts a thread as free until it has woken up, so a burst of
+/// connections could be parked behind one that is still answering.
+pub(super) const SETTLE: Duration = Duration::from_millis(5);
+
 /// One connection to tiny_http with a request in work.
 pub(super) struct Link {
     pub(super) socket: Socket,
@@ -21,7 +24,6 @@ pub(super) struct Link {
     pub(super) slot: Slot,
     /// tiny_http has stopped reading: its answer decides.
     pub(super) deaf: bool,
-    opening: Option<Opening>,
 }
 
 impl Link {
@@ -32,11 +34,6 @@ impl Link {
             self.out = Outbox::default();
         }
     }
-
-    /// tiny_http has answered, so a thread of its pool is at this connection.
-    pub(super) fn served(&mut self) {
-        self.opening = None;
-    }
 }
 
 /// The connections that no request uses, and the way to new ones.
@@ -44,45 +41,39 @@ pub(super) struct Pool {
     quick: PathBuf,
     slow: PathBuf,
     idle: Vec<Socket>,
-    opening: Rc<Cell<bool>>,
-}
-
-/// A quick connection that has not been answered on yet. tiny_http parks a connection behind a busy one if several come
-/// before its threads have picked them up; so there is only one such connection at a time.
-struct Opening(Rc<Cell<bool>>);
-
-impl Drop for Opening {
-    fn drop(&mut self) {
-        self.0.set(false);
-    }
+    /// When the last quick connection was opened.
+    opened: Option<Instant>,
+    /// The last try to open one failed, which is said once.
+    failing: bool,
 }
 
 impl Pool {
     pub(super) fn new(quick: &Path, slow: &Path) -> Pool {
-        Pool { quick: quick.into(), slow: slow.into(), idle: Vec::new(), opening: Rc::default() }
+        Pool { quick: quick.into(), slow: slow.into(), idle: Vec::new(), opened: None, failing: false }
     }
 
-    /// A connection for the slot's class, or the slot back if there is none just now.
-    pub(super) fn link(&mut self, slot: Slot) -> Result<Link, Slot> {
+    /// A connection for the slot's class; if there is none just now, the slot is given back.
+    pub(super) fn link(&mut self, slot: Slot, now: Instant) -> Option<Link> {
         let quick = slot.class == Class::Quick;
         let kept = if quick { self.idle.pop() } else { None };
-        let mut opening = None;
         let socket = match kept {
             Some(socket) => socket,
-            None if quick && self.opening.get() => return Err(slot),
+            None if quick && self.opened.is_some_and(|it| now < it + SETTLE) => return None,
             None => match open(if quick { &self.quick } else { &self.slow }) {
                 Ok(socket) => {
-                    self.opening.set(self.opening.get() || quick);
-                    opening = quick.then(|| Opening(self.opening.clone()));
+                    self.failing = false;
+                    self.opened = if quick { Some(now) } else { self.opened };
                     socket
                 }
                 Err(err) => {
-                    log::warn!("gate: cannot reach the workers: {err}");
-                    return Err(slot);
+                    if !std::mem::replace(&mut self.failing, true) {
+                        log::warn!("gate: cannot reach the workers: {err}");
+                    }
+                    return None;
                 }
             },
         };
-        Ok(Link { socket, out: Outbox::default(), slot, deaf: false, opening })
+        Some(Link { socket, out: Outbox::default(), slot, deaf: false })
     }
 
     /// Takes a connection back whose answer has come whole.

@@ -102,7 +102,6 @@ impl Work {
             Err(_) => return Err(Cut),
         };
         self.moved = now;
-        link.served();
         self.reader.feed(&house.scratch[..n], &mut self.hold).map_err(|_| Cut)?;
         if self.reader.done()
             && let Some(link) = self.link.take()
@@ -188,10 +187,10 @@ impl Work {
         Delivery::Complete { close: relay == Delimiter::Close }
     }
 
-    /// Whether the work goes on without its client. A command does: its slot must stay taken as long as it is worked on.
-    /// Uploads and downloads end when their connection does.
+    /// Whether the work goes on without its client, which is so for all but downloads: its slot must stay taken for as
+    /// long, or clients that leave could have more in work than the limits allow.
     pub(super) fn outlives_client(&self) -> bool {
-        self.link.as_ref().is_some_and(|it| matches!(it.slot.class, Class::Quick | Class::Slow))
+        self.link.as_ref().is_some_and(|it| it.slot.class != Class::Download)
     }
 
     /// Forgets what has come of an answer that nobody waits for.

@@ -12,6 +12,9 @@ use super::reply::Reply;
 use super::request::Request;
 use super::{Answer, Handler, STACK, Task};
 
+/// Bytes of an answer that a worker writes itself: the gate takes as much at once, whoever the client is. A longer one may
+/// be taken at the client's pace.
+const SHORT: usize = 64 * 1024;
 /// Requests that may have a thread of their own at once.
 const TASKS: usize = 10;
 
@@ -31,7 +34,8 @@ fn answer(mut raw: tiny_http::Request, handler: &Handler, tasks: &Tasks, body_by
     let mut exchange = Exchange::new(raw, &request);
     // What a panic may have left half-done is the request alone, which is not looked at again.
     match catch_unwind(AssertUnwindSafe(|| handler(&mut request))) {
-        Ok(Answer::Now(reply)) => exchange.reply(reply),
+        Ok(Answer::Now(reply)) if reply.body.len() <= SHORT => exchange.reply(reply),
+        Ok(Answer::Now(reply)) => tasks.spawn(Box::new(|exchange| exchange.reply(reply)), exchange),
         Ok(Answer::Detach(task)) => {
             exchange.set_body(request.body);
             tasks.spawn(task, exchange);

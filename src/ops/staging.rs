@@ -1,5 +1,6 @@
 //! Staged files: what an upload leaves on flash until the database thread has applied it. A file is durable before
-//! anything speaks of it, and none outlives its operation.
+//! anything speaks of it, and none outlives its operation. An upload needs two: the backup as it came, which goes before
+//! it is ever written out to flash, and its checked rows, which are sealed.
 
 use std::collections::HashSet;
 use std::fs::{self, File, OpenOptions};
@@ -18,6 +19,7 @@ const FOLDER: &str = "staged";
 /// A file being written. Dropped before [`Draft::seal`], it is removed again.
 pub struct Draft {
     file: File,
+    most: u64,
     path: PathBuf,
     digest: Sha256,
     bytes: u64,
@@ -27,10 +29,6 @@ pub struct Draft {
 /// A file that will survive a power cut; dropped before [`Staged::keep`], it is removed again.
 pub struct Staged {
     path: PathBuf,
-    /// SHA-256 of its content.
-    pub digest: [u8; 32],
-    /// Its length.
-    pub bytes: u64,
     kept: bool,
 }
 
@@ -42,19 +40,21 @@ pub fn folder(state_dir: &Path) -> io::Result<PathBuf> {
 }
 
 impl Draft {
-    /// An empty file under a name of its own.
-    pub fn new(folder: &Path) -> io::Result<Draft> {
+    /// An empty file under a name of its own, for at most `most` bytes.
+    pub fn new(folder: &Path, most: u64) -> io::Result<Draft> {
         let path = folder.join(hex(&random::bytes::<8>()));
         let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path)?;
-        Ok(Draft { file, path, digest: Sha256::new(), bytes: 0, sealed: false })
+        Ok(Draft { file, most, path, digest: Sha256::new(), bytes: 0, sealed: false })
     }
 
-    /// Appends to it.
-    pub fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.file.write_all(bytes)?;
-        self.digest.update(bytes);
-        self.bytes += bytes.len() as u64;
-        Ok(())
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// SHA-256 of what was written.
+    pub fn digest(&self) -> [u8; 32] {
+        self.digest.clone().finalize().into()
     }
 
     /// Makes the file and its folder entry durable.
@@ -62,8 +62,23 @@ impl Draft {
         self.file.sync_all()?;
         durable::sync_dir(self.path.parent().unwrap_or(Path::new(".")))?;
         self.sealed = true;
-        let digest = std::mem::take(&mut self.digest).finalize().into();
-        Ok(Staged { path: self.path.clone(), digest, bytes: self.bytes, kept: false })
+        Ok(Staged { path: self.path.clone(), kept: false })
+    }
+}
+
+impl Write for Draft {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.most - self.bytes < bytes.len() as u64 {
+            return Err(io::ErrorKind::FileTooLarge.into());
+        }
+        let n = self.file.write(bytes)?;
+        self.digest.update(&bytes[..n]);
+        self.bytes += n as u64;
+        Ok(n)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }
 
@@ -138,14 +153,15 @@ mod tests {
     #[test]
     fn only_a_kept_file_stays() {
         let dir = temp();
-        let mut draft = Draft::new(&dir).unwrap();
-        draft.write(b"abc").unwrap();
+        let mut draft = Draft::new(&dir, 3).unwrap();
+        draft.write_all(b"abc").unwrap();
         drop(draft);
         assert_eq!(bytes(&dir).unwrap(), 0);
-        let mut draft = Draft::new(&dir).unwrap();
-        draft.write(b"abc").unwrap();
+        let mut draft = Draft::new(&dir, 3).unwrap();
+        draft.write_all(b"abc").unwrap();
+        assert_eq!(hex(&draft.digest()[..4]), "ba7816bf");
+        assert_eq!(draft.write_all(b"d").unwrap_err().kind(), io::ErrorKind::FileTooLarge);
         let staged = draft.seal().unwrap();
-        assert_eq!(hex(&staged.digest[..4]), "ba7816bf");
         assert_eq!(bytes(&dir).unwrap(), 3);
         drop(staged);
         assert_eq!(bytes(&dir).unwrap(), 0);

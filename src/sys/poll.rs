@@ -20,6 +20,11 @@ impl Entry {
         Entry(libc::pollfd { fd, events, revents: 0 })
     }
 
+    /// Nothing has happened.
+    pub fn quiet(self) -> bool {
+        self.0.revents == 0
+    }
+
     /// A read would return at once: with bytes, the end, or an error.
     pub fn readable(self) -> bool {
         self.0.events & libc::POLLIN != 0

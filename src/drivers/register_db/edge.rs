@@ -98,6 +98,12 @@ pub(super) fn store(conn: &Connection, edge: &Edge) -> Result<(), DbError> {
     Ok(())
 }
 
+/// To be told when a chain's last chunk has been applied: nothing is announced any more.
+pub(super) fn end_chain(conn: &Connection) -> Result<(), DbError> {
+    conn.prepare_cached("UPDATE edge SET more_chunks = 0 WHERE more_chunks")?.execute([])?;
+    Ok(())
+}
+
 /// Forgets one edge.
 pub(super) fn remove(conn: &Connection, did: u32, ts: i64) -> Result<(), DbError> {
     conn.prepare_cached("DELETE FROM edge WHERE did = ?1 AND ts = ?2")?.execute(params![did, ts])?;

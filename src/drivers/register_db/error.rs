@@ -33,6 +33,8 @@ pub enum DbError {
     FileInvalid(String),
     /// The staged file could not be read on after so many lines.
     FileRead(u64, std::io::Error),
+    /// The checked rows could not be put down for later.
+    Staging(std::io::Error),
     /// A backup has no row.
     NoFirstRow,
     /// A backup has a single row.
@@ -101,7 +103,11 @@ impl DbError {
             DbError::Sqlite { fault: Fault::Full | Fault::Write, .. } => "WRITE_FAILED",
             DbError::Sqlite { fault: Fault::Read, .. } => "DB_READ_ERR",
             DbError::Sqlite { fault: Fault::Memory, .. } => "OOM",
-            DbError::Registers(_) | DbError::TooManyRegisters | DbError::Position(_) | DbError::Version(_) => {
+            DbError::Staging(_)
+            | DbError::Registers(_)
+            | DbError::TooManyRegisters
+            | DbError::Position(_)
+            | DbError::Version(_) => {
                 return None;
             }
         })
@@ -150,6 +156,13 @@ impl fmt::Display for DbError {
             DbError::InvalidInt(line) => write!(f, "data: line {line}: a field is not a decimal integer of 64 bits"),
             DbError::FileInvalid(why) => write!(f, "data: {why}"),
             DbError::FileRead(lines, err) => write!(f, "data: reading failed after {lines} lines: {err}"),
+            DbError::Staging(err) => match err.kind() {
+                std::io::ErrorKind::FileTooLarge => {
+                    f.write_str("data: it holds more rows than the meter can keep aside; restore it in smaller chunks")
+                }
+                std::io::ErrorKind::StorageFull => f.write_str("data: no room on the meter's disk to hold this chunk"),
+                _ => write!(f, "data: its rows could not be put down ({err})"),
+            },
             DbError::NoFirstRow => f.write_str("data: there are no rows; a backup needs at least two"),
             DbError::NoSecondRow => f.write_str("data: there is a single row; a backup needs at least two"),
             DbError::InFuture(backup, now) => write!(

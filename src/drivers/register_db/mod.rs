@@ -12,6 +12,7 @@ pub mod ingest;
 pub mod look;
 mod job;
 pub mod pace;
+mod packed;
 mod reader;
 pub mod restore;
 mod retention;

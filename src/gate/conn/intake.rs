@@ -29,7 +29,7 @@ impl Conn {
             Parsed::Head(head) => {
                 self.input.drain(..head.len);
                 (self.http11, self.keep) = (head.http11, head.keep_alive);
-                match self.door.admits(&head, self.ip) {
+                match self.rules.admits(&head, self.ip) {
                     Err(refusal) => self.refuse(refusal, now),
                     Ok((peer, who)) => self.body(Box::new(Asked { head, peer, who }), house, now),
                 }

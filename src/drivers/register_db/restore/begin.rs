@@ -67,9 +67,11 @@ impl Run {
         if edge.ts < from || to < edge.ts {
             return Ok(None);
         }
-        if !edge.more_chunks {
+        if !(edge.more_chunks && self.plan.continues) {
+            // Without the client's word, samples in between are not to be lost for the sake of a joint.
             let near = edge.ts - youngest <= edge.spacing.saturating_mul(2);
-            if !near || newer_sample(tx, did, youngest)?.is_none_or(|(ts, _)| ts < edge.ts) {
+            let adjacent = newer_sample(tx, did, youngest)?.is_some_and(|it| it.0 == edge.ts);
+            if !adjacent || !(near || edge.more_chunks) {
                 return Ok(None);
             }
         }

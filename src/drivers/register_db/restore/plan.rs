@@ -1,12 +1,15 @@
-//! The first reading of a backup: everything is checked, nothing is changed, and what the second reading needs to know
-//! of the file as a whole (which time each register's samples own) is kept in the [`RestorePlan`].
+//! The only reading of a backup as it came: everything is checked, nothing is changed. Its rows go on in packed form to
+//! the file that is applied later; what that needs to know of the backup as a whole (which time each register's samples
+//! own) is kept in the [`RestorePlan`].
 
+use std::io::Write;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use rusqlite::Connection;
 use serde::{Deserialize, Serialize};
 
+use crate::drivers::register_db::packed::Packer;
 use crate::drivers::register_db::reader::Reader;
 use crate::drivers::register_db::schema::{self, DISCRETE, MAX_REGISTERS};
 use crate::drivers::register_db::text::Header;
@@ -18,8 +21,10 @@ const ROWS_PER_LOOK: u64 = 4096;
 /// What the client asked for.
 #[derive(Clone, Debug)]
 pub struct RestoreArgs {
-    /// The staged file.
+    /// The backup as it came.
     pub file: PathBuf,
+    /// The file that [`Checking::rows`] writes.
+    pub staged: PathBuf,
     /// Limits of the restored time.
     pub range: Range,
     /// Ids of the registers to restore; all of the backup's if absent.
@@ -30,10 +35,12 @@ pub struct RestoreArgs {
 
 /// Under which circumstances a file is checked.
 pub struct Checking<'a> {
-    /// The header of the open chain, which a chunk without header lines belongs to.
+    /// The header of the open chain, if the restore before announced this one: it applies to a chunk without header lines.
     pub chain: Option<&'a Header>,
     /// Bytes that the file may unpack to.
     pub unpacked_bytes: u64,
+    /// Takes the checked rows.
+    pub rows: &'a mut dyn Write,
     /// The meter's time.
     pub now: Stamp,
     /// Set by whoever wants the check to end early.
@@ -45,12 +52,14 @@ pub struct Checking<'a> {
 /// A checked backup and what restoring it will do; the journal keeps it as JSON.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct RestorePlan {
-    /// The staged file.
+    /// The staged file: the backup's rows in packed form.
     pub file: PathBuf,
     /// Limits of the restored time.
     pub range: Range,
     /// Whether the next older chunk will follow.
     pub more_chunks: bool,
+    /// Whether a chain was open: then this is the next older chunk, and no time lies between it and the one before.
+    pub continues: bool,
     /// The header that applies, read or taken from the chain: the chain's header for the next chunk.
     pub header: Header,
     /// What is known of each of the header's registers.
@@ -59,8 +68,6 @@ pub struct RestorePlan {
     pub rows: u64,
     /// Stamp of the oldest row that must be read.
     pub last: i64,
-    /// Bytes that the file may unpack to.
-    pub unpacked_bytes: u64,
 }
 
 /// One register of a backup.
@@ -82,6 +89,7 @@ pub struct Column {
 
 /// Checks a whole backup against itself, the clock and the registers of the database.
 pub fn plan_restore(conn: &Connection, args: RestoreArgs, checking: Checking) -> Result<RestorePlan, DbError> {
+    let mut packer = Packer::new(checking.rows);
     let mut reader = Reader::open(&args.file, checking.unpacked_bytes)?;
     let header = reader.header(checking.chain)?;
     let mut columns = resolve(conn, &header, args.regs.as_deref())?;
@@ -103,6 +111,7 @@ pub fn plan_restore(conn: &Connection, args: RestoreArgs, checking: Checking) ->
             }
             (checking.on_progress)(reader.fraction());
         }
+        packer.row(row.ts, row.present & selected, values).map_err(DbError::Staging)?;
         for i in bits(row.present & selected) {
             columns[i].spacing = previous[i].replace(row.ts).map_or(0, |younger: i64| younger - row.ts);
             columns[i].note(row.ts, values[i], range, &mut needed[i]);
@@ -113,15 +122,16 @@ pub fn plan_restore(conn: &Connection, args: RestoreArgs, checking: Checking) ->
         1 => return Err(DbError::NoSecondRow),
         _ => {}
     }
+    packer.flush().map_err(DbError::Staging)?;
     Ok(RestorePlan {
-        file: args.file,
+        file: args.staged,
         range: args.range,
         more_chunks: args.more_chunks,
+        continues: checking.chain.is_some(),
         header,
         columns,
         rows,
         last: needed.into_iter().flatten().min().unwrap_or(i64::MAX),
-        unpacked_bytes: checking.unpacked_bytes,
     })
 }
 

@@ -93,20 +93,20 @@ impl Found {
         Found { rows: Rows::new(columns), others: Vec::new() }
     }
 
-    /// Loads the rows with `low <= ts < high`, youngest first, as many as there is room for. `columns` tells which
-    /// selected field of the statement, counted from its third, goes to which column.
+    /// Loads the youngest `most` rows with `low <= ts < high`. `columns` tells which selected field of the statement,
+    /// counted from its third, goes to which column.
     pub(super) fn load(
         &mut self,
         conn: &Connection,
         sql: &str,
         columns: &[usize],
-        low: i64,
-        high: i64,
+        (low, high): (i64, i64),
+        most: usize,
     ) -> Result<(), DbError> {
         self.rows.clear();
         self.others.clear();
         let mut stmt = conn.prepare_cached(sql)?;
-        let mut found = stmt.query((low, high, self.rows.capacity() as i64))?;
+        let mut found = stmt.query((low, high, most as i64))?;
         let mut values = [0; u64::BITS as usize];
         while let Some(row) = found.next()? {
             let mut present = 0;

@@ -8,7 +8,7 @@ use super::plan::{RestorePlan, bits, selected};
 use super::rows::{Found, Rows};
 use super::window::Statements;
 use crate::drivers::register_db::edge::{self, Edge, Moved};
-use crate::drivers::register_db::reader::Reader;
+use crate::drivers::register_db::packed::Unpacker;
 use crate::drivers::register_db::schema::{self, MAX_REGISTERS};
 use crate::drivers::register_db::{DbError, Step};
 
@@ -24,7 +24,7 @@ pub(in crate::drivers::register_db) struct Run {
     pub(super) found: Found,
     /// Whether the last row that is needed is in the buffer, or was.
     pub(super) complete: bool,
-    reader: Option<Reader>,
+    reader: Option<Unpacker>,
     rows_read: u64,
     statements: Statements,
 }
@@ -122,11 +122,7 @@ impl Run {
         self.file.compact();
         let reader = match &mut self.reader {
             Some(reader) => reader,
-            None => {
-                let mut reader = Reader::open(&self.plan.file, self.plan.unpacked_bytes)?;
-                reader.header(Some(&self.plan.header))?;
-                self.reader.insert(reader)
-            }
+            None => self.reader.insert(Unpacker::open(&self.plan.file)?),
         };
         let (_, to) = self.plan.range.seconds();
         let top = self.state.cursor.map_or(to, |cursor| to.min(cursor - 1));
@@ -134,16 +130,16 @@ impl Run {
         let values = &mut values[..self.plan.columns.len()];
         let mut skipped = 0;
         while !self.complete && !self.file.is_full() && skipped < ROWS_PER_SKIP {
-            let Some(row) = reader.row(values)? else {
+            let Some((ts, present)) = reader.row(values)? else {
                 self.complete = true;
                 break;
             };
             self.rows_read += 1;
-            self.complete = row.ts <= self.plan.last;
-            if top < row.ts {
+            self.complete = ts <= self.plan.last;
+            if top < ts {
                 skipped += 1;
             } else {
-                self.file.push(row.ts, row.present & self.selected, values);
+                self.file.push(ts, present, values);
             }
         }
         Ok(())
@@ -151,21 +147,25 @@ impl Run {
 
     /// Applies about `rows` rows within the caller's transaction.
     pub(in crate::drivers::register_db) fn step(&mut self, tx: &Transaction, rows: usize) -> Result<Step, DbError> {
+        // Skipping goes on over several steps, so that the caller can look at its cancel flag; but a step that begins also
+        // applies something, for a counter must not be set before its row is there.
+        if !self.has_work() {
+            self.prepare()?;
+            if !self.has_work() {
+                return Ok(Step::More);
+            }
+        }
         if self.state.cursor.is_none() {
             self.begin(tx)?;
         }
         self.statements.renew(&self.plan, schema::dids(tx)?);
         let mut done = 0;
         while !self.is_done() {
-            // Two rows at least: the last one only serves as neighbour, so that ordinary rows are written once.
-            if !self.has_work() {
+            while !self.has_work() {
                 self.prepare()?;
-                if !self.has_work() {
-                    return Ok(Step::More); // Still skipping.
-                }
             }
             let statements = std::mem::take(&mut self.statements);
-            let res = self.window(tx, &statements);
+            let res = self.window(tx, &statements, rows.max(done + 1) - done);
             self.statements = statements;
             done += res?;
             if rows <= done && !self.is_done() {
@@ -176,7 +176,8 @@ impl Run {
         Ok(Step::Done)
     }
 
-    /// Whether the buffer suffices for a window, once rows that are above everything to be applied are dropped.
+    /// Whether the buffer suffices for a window, once rows that are above everything to be applied are dropped. It takes two
+    /// rows: the last one only serves as neighbour, so that rows of an ordinary file are written once.
     fn has_work(&mut self) -> bool {
         while 0 < self.file.len() && self.state.cursor.is_some_and(|cursor| cursor <= self.file.ts(0)) {
             self.file.consume(1);
@@ -190,6 +191,9 @@ impl Run {
 
     /// What is still waiting for an older neighbour at the end becomes an edge for the next chunk.
     fn leave_edges(&mut self, tx: &Transaction) -> Result<(), DbError> {
+        if !self.plan.more_chunks {
+            edge::end_chain(tx)?;
+        }
         for i in bits(self.selected) {
             let (column, open) = (&self.plan.columns[i], &mut self.state.columns[i]);
             let (Some(did), Some(pending)) = (column.did, open.pending.take()) else { continue };

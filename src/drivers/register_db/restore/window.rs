@@ -86,14 +86,21 @@ impl Older {
 }
 
 impl Run {
-    /// Applies one window; tells how many rows it dealt with.
-    pub(super) fn window(&mut self, tx: &Transaction, statements: &Statements) -> Result<usize, DbError> {
+    /// Applies one window of about `rows` rows at most; tells how many it dealt with.
+    pub(super) fn window(&mut self, tx: &Transaction, statements: &Statements, rows: usize) -> Result<usize, DbError> {
         let high = self.state.cursor.unwrap_or(i64::MAX);
         let n = self.file.len();
-        let mut low = if self.complete { self.plan.last } else { self.file.ts(n - 1) + 1 };
-        self.found.load(tx, &statements.select, &statements.columns, low, high)?;
+        let mut low = if rows < n {
+            self.file.ts(rows) + 1
+        } else if self.complete {
+            self.plan.last
+        } else {
+            self.file.ts(n - 1) + 1
+        };
+        let most = rows.min(self.found.rows.capacity());
+        self.found.load(tx, &statements.select, &statements.columns, (low, high), most)?;
         let n_found = self.found.rows.len();
-        if n_found == self.found.rows.capacity() {
+        if n_found == most {
             low = self.found.rows.ts(n_found - 1);
         }
         let n_file = (0..n).take_while(|i| low <= self.file.ts(*i)).count();

@@ -1,0 +1,9 @@
+//! The front door as its clients meet it: a real gate, real tiny_http, bytes written by hand.
+
+mod answers;
+mod attacks;
+mod framing;
+mod limits;
+mod support;
+mod unix;
+mod uploads;
