@@ -70,20 +70,27 @@ impl From<DbError> for Refusal {
     }
 }
 
+/// A backup as it came.
+struct Upload {
+    draft: Draft,
+    digest: Sha256,
+}
+
 /// Reads the body; `data` goes to a file as it arrives.
-fn take_in(app: &App, exchange: &mut Exchange) -> Result<(DbCommand, Option<Draft>), String> {
+fn take_in(app: &App, exchange: &mut Exchange) -> Result<(DbCommand, Option<Upload>), String> {
     let limits = &app.config.limits;
-    let mut draft: Option<Draft> = None;
+    let mut upload: Option<Upload> = None;
     let mut sink = |bytes: &[u8]| {
-        let draft = match &mut draft {
-            Some(draft) => draft,
-            slot => slot.insert(new_draft(app, limits.data_chars)?),
+        let upload = match &mut upload {
+            Some(upload) => upload,
+            slot => slot.insert(Upload { draft: new_draft(app, limits.data_chars)?, digest: Sha256::new() }),
         };
-        draft.write_all(bytes)
+        upload.digest.update(bytes);
+        upload.draft.write_all(bytes)
     };
     let members = scan(exchange.body(), limits.data_chars, &mut sink).map_err(|err| err.to_string())?;
     let command = db::parse(&members).map_err(|err| err.to_string())?;
-    Ok((command, draft))
+    Ok((command, upload))
 }
 
 /// A file in the staging folder, if there is room for it beside what the meter itself needs.
@@ -102,17 +109,17 @@ fn begin(
     who: &Who,
     name: &str,
     command: &DbCommand,
-    upload: Option<Draft>,
+    upload: Option<Upload>,
 ) -> Result<(Arc<Op>, Token), Refusal> {
     let (plan, digest, staged, chain) = match upload {
         None => (rework(app, command)?, None, None, None),
         Some(upload) => {
-            let digest = digest(command, &upload.digest());
+            let digest = digest(command, upload.digest);
             let arrival = app.store.arrive(digest).ok_or_else(|| Refusal::Text(GOING_DOWN.into()))?;
             if let Some(same) = arrival.same {
                 return Ok(same);
             }
-            let (plan, staged) = restore(app, command, &upload, arrival.chain.as_ref())?;
+            let (plan, staged) = restore(app, command, &upload.draft, arrival.chain.as_ref())?;
             let chain = command.more_chunks.then(|| plan.header.clone());
             (Plan::Restore(plan), Some(digest), Some(staged), chain)
         }
@@ -164,7 +171,7 @@ fn restore(
 }
 
 /// What makes two restore requests the same: the bytes of `data` and every member that says how to apply them.
-fn digest(command: &DbCommand, data: &[u8; 32]) -> [u8; 32] {
+fn digest(command: &DbCommand, data: Sha256) -> [u8; 32] {
     let show = |it: Option<Stamp>| it.map_or_else(String::new, |it| it.to_string());
     let text = format!(
         "{}\n{}\n{}\n{:?}\n{}\n",
@@ -174,7 +181,7 @@ fn digest(command: &DbCommand, data: &[u8; 32]) -> [u8; 32] {
         command.regs,
         command.more_chunks
     );
-    Sha256::new().chain_update(text).chain_update(data).finalize().into()
+    Sha256::new().chain_update(text).chain_update(data.finalize()).finalize().into()
 }
 
 /// The reply once the operation is over, or when holding it back longer would try a client's patience. `deadline` is

@@ -35,7 +35,7 @@ const QUEUE: usize = 32;
 /// Stack of workers and of detached tasks.
 const STACK: usize = 256 * 1024;
 /// Stack of the two threads that only hand requests on.
-const ACCEPTOR_STACK: usize = 64 * 1024;
+const ACCEPTOR_STACK: usize = 128 * 1024;
 /// How long a full queue is waited for before the request is given up.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// How long workers may take to finish what they are at when the service stops.

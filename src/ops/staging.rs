@@ -8,8 +8,6 @@ use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-use sha2::{Digest, Sha256};
-
 use super::token::hex;
 use crate::sys::{fs as durable, random};
 
@@ -21,7 +19,6 @@ pub struct Draft {
     file: File,
     most: u64,
     path: PathBuf,
-    digest: Sha256,
     bytes: u64,
     sealed: bool,
 }
@@ -44,17 +41,12 @@ impl Draft {
     pub fn new(folder: &Path, most: u64) -> io::Result<Draft> {
         let path = folder.join(hex(&random::bytes::<8>()));
         let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path)?;
-        Ok(Draft { file, most, path, digest: Sha256::new(), bytes: 0, sealed: false })
+        Ok(Draft { file, most, path, bytes: 0, sealed: false })
     }
 
     /// Where it is.
     pub fn path(&self) -> &Path {
         &self.path
-    }
-
-    /// SHA-256 of what was written.
-    pub fn digest(&self) -> [u8; 32] {
-        self.digest.clone().finalize().into()
     }
 
     /// Makes the file and its folder entry durable.
@@ -72,7 +64,6 @@ impl Write for Draft {
             return Err(io::ErrorKind::FileTooLarge.into());
         }
         let n = self.file.write(bytes)?;
-        self.digest.update(&bytes[..n]);
         self.bytes += n as u64;
         Ok(n)
     }
@@ -159,7 +150,6 @@ mod tests {
         assert_eq!(bytes(&dir).unwrap(), 0);
         let mut draft = Draft::new(&dir, 3).unwrap();
         draft.write_all(b"abc").unwrap();
-        assert_eq!(hex(&draft.digest()[..4]), "ba7816bf");
         assert_eq!(draft.write_all(b"d").unwrap_err().kind(), io::ErrorKind::FileTooLarge);
         let staged = draft.seal().unwrap();
         assert_eq!(bytes(&dir).unwrap(), 3);

@@ -103,11 +103,11 @@ impl Year {
     }
 }
 
-/// The service checkpoints by the size of the WAL; so does the bare loop.
+/// The service checkpoints by the size of the WAL, at the same size as here.
 fn checkpoint_when_large(conn: &Connection, path: &Path) {
     let wal = path.with_extension("db-wal");
-    if std::fs::metadata(wal).is_ok_and(|it| it.len() > 8 << 20) {
-        conn.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())).unwrap();
+    if std::fs::metadata(wal).is_ok_and(|it| it.len() > 4 << 20) {
+        conn.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(())).unwrap();
     }
 }
 
@@ -115,7 +115,7 @@ fn checkpoint_when_large(conn: &Connection, path: &Path) {
 pub fn open(path: &Path) -> Connection {
     let conn = Connection::open(path).unwrap();
     let pragmas = "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA wal_autocheckpoint=0; \
-                   PRAGMA temp_store=MEMORY;";
+                   PRAGMA temp_store=MEMORY; PRAGMA cache_size=-512;";
     conn.execute_batch(pragmas).unwrap();
     conn
 }

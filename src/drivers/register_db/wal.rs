@@ -11,7 +11,7 @@ use super::DbError;
 use super::schema::LOCK_WAIT;
 
 /// Log size from which its pages are copied into the database, as far as readers allow.
-const COPY_FROM: u64 = 1 << 20;
+const COPY_FROM: u64 = 4 << 20;
 
 /// Log size from which an attempt is made to shorten the file.
 const SHORTEN_FROM: u64 = 8 << 20;
@@ -72,7 +72,7 @@ mod tests {
             write(&conn, 1 << 20);
             checkpoint(&conn).unwrap();
         }
-        assert!(log_of(&scratch.path("test.db")).metadata().unwrap().len() < 4 << 20);
+        assert!(log_of(&scratch.path("test.db")).metadata().unwrap().len() < 8 << 20);
     }
 
     #[test]
