@@ -130,6 +130,13 @@ mod tests {
     }
 
     #[test]
+    fn the_document_shows_the_same_contract() {
+        let document = include_str!("../../../init/sql-contract.md");
+        let indented: String = SQL_CONTRACT.lines().map(|it| format!("    {it}\n")).collect();
+        assert!(document.contains(&indented), "{indented}");
+    }
+
+    #[test]
     fn the_function_and_the_sql_contract_do_the_same() {
         for add in [by_function, by_contract] {
             let scratch = Scratch::new();
