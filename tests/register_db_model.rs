@@ -531,7 +531,7 @@ fn for_all(name: &str, default_cases: u64, property: fn(&Case, &Path) -> Result<
 
 #[test]
 fn any_sequence_of_commands_keeps_the_guarantee_after_every_batch() {
-    for_all("commands", 300, check);
+    for_all("commands", 800, check);
 }
 
 /// The whole content of a database, with all that the next chunk of a chain depends on.
@@ -603,5 +603,5 @@ impl World {
 
 #[test]
 fn a_file_in_chunks_of_an_open_chain_is_as_good_as_one_piece() {
-    for_all("cuts", 500, cuts_make_no_difference);
+    for_all("cuts", 400, cuts_make_no_difference);
 }

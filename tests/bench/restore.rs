@@ -22,6 +22,13 @@ pub struct Year {
     rows: Vec<(i64, [i64; REGISTERS])>,
 }
 
+/// The order in which the bare loop inserts.
+#[derive(Clone, Copy, PartialEq)]
+pub enum Order {
+    OldestFirst,
+    YoungestBatchFirst,
+}
+
 /// One request body.
 pub struct Chunk {
     pub body: Vec<u8>,
@@ -79,15 +86,20 @@ impl Year {
         res
     }
 
-    /// Inserts the rows with one prepared statement: what SQLite alone needs.
-    pub fn insert_bare(&self, path: &Path, batch: usize) -> Duration {
+    /// Inserts the rows with one prepared statement: what SQLite alone needs. Oldest first is the order that it likes
+    /// best; youngest batch first, oldest row first within, is the order in which chunks come.
+    pub fn insert_bare(&self, path: &Path, batch: usize, order: Order) -> Duration {
         let conn = open(path);
         let columns: Vec<String> = (0..REGISTERS).map(|at| format!("r{at} INTEGER")).collect();
         conn.execute_batch(&format!("CREATE TABLE row(ts INTEGER PRIMARY KEY, {}) STRICT", columns.join(","))).unwrap();
         let marks = ["?"; REGISTERS + 1].join(",");
         let started = Instant::now();
         let mut insert = conn.prepare(&format!("INSERT INTO row VALUES ({marks})")).unwrap();
-        for rows in self.rows.chunks(batch) {
+        let mut batches: Vec<_> = self.rows.chunks(batch).collect();
+        if order == Order::YoungestBatchFirst {
+            batches.reverse();
+        }
+        for rows in batches {
             conn.execute_batch("BEGIN IMMEDIATE").unwrap();
             for (ts, increments) in rows {
                 insert.raw_bind_parameter(1, ts).unwrap();

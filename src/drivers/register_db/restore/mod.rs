@@ -149,6 +149,19 @@ mod tests {
     }
 
     #[test]
+    fn a_chunk_that_replaces_the_sample_energy_came_from_ends_the_drawing() {
+        let scratch = Scratch::new();
+        let mut conn = scratch.db(&["Grid:P"], &[(200, &[Some(50)]), (300, &[Some(0)])]);
+        let more = || Ask { more_chunks: true, ..Ask::default() };
+        let head = "meterd-backup,1\nts,Grid:P\n";
+        let header = restore(&scratch, &mut conn, &format!("{head}100,10\n90,5\n"), &more());
+        assert_eq!(dump(&conn), "90: 0 | 100: 5 | 200: 45 | 300: 0");
+        restore(&scratch, &mut conn, &format!("{head}300,60\n200,40\n90,5\n"), &more());
+        restore(&scratch, &mut conn, "80,1\n70,1\n", &Ask { chain: Some(&header), ..Ask::default() });
+        assert_eq!(dump(&conn), "70: 0 | 80: 0 | 90: 4 | 200: 35 | 300: 20");
+    }
+
+    #[test]
     fn only_a_row_that_becomes_the_newest_sets_the_counter() {
         let scratch = Scratch::new();
         let mut conn = scratch.db(&["Grid:P", "Solar:P"], &[(300, &[Some(1), None])]);

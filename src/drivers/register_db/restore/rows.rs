@@ -5,8 +5,12 @@ use rusqlite::{Connection, Row, types::ValueRef};
 
 use crate::drivers::register_db::DbError;
 
-/// Bytes that each buffer takes.
-const BUFFER_BYTES: usize = 96 * 1024;
+/// Bytes that the rows of the file take. They are written oldest first, so the more there are at once the fuller SQLite's
+/// pages get.
+const FILE_BYTES: usize = 256 * 1024;
+
+/// Bytes that the rows of the database take.
+const FOUND_BYTES: usize = 96 * 1024;
 
 /// Rows of one sample per column; a mask says which samples are there.
 pub(super) struct Rows {
@@ -19,8 +23,13 @@ pub(super) struct Rows {
 }
 
 impl Rows {
-    pub(super) fn new(columns: usize) -> Rows {
-        let capacity = (BUFFER_BYTES / (8 * (columns + 2))).max(16);
+    /// A buffer for the rows of the file.
+    pub(super) fn of_file(columns: usize) -> Rows {
+        Rows::new(columns, FILE_BYTES)
+    }
+
+    fn new(columns: usize, bytes: usize) -> Rows {
+        let capacity = (bytes / (8 * (columns + 2))).max(16);
         Rows {
             columns,
             capacity,
@@ -90,7 +99,7 @@ pub(super) struct Found {
 
 impl Found {
     pub(super) fn new(columns: usize) -> Found {
-        Found { rows: Rows::new(columns), others: Vec::new() }
+        Found { rows: Rows::new(columns, FOUND_BYTES), others: Vec::new() }
     }
 
     /// Loads the youngest `most` rows with `low <= ts < high`. `columns` tells which selected field of the statement,

@@ -72,7 +72,7 @@ impl Run {
         let state = State { columns: vec![Open::default(); n], ..State::default() };
         Run {
             selected: selected(&plan.columns),
-            file: Rows::new(n),
+            file: Rows::of_file(n),
             found: Found::new(n),
             complete: plan.last == i64::MAX,
             reader: None,
