@@ -24,21 +24,24 @@ use crate::sys::{clock, fs};
 const GOING_DOWN: &str = "The meter is going down; try again when it is back.";
 
 /// `POST /cmd/db`
-pub(super) fn database(app: &Arc<App>, who: Who) -> Answer {
+pub(super) fn database(app: &Arc<App>, who: Who, respond_async: bool) -> Answer {
     let app = Arc::clone(app);
     Answer::Detach(Box::new(move |mut exchange: Exchange| {
-        let reply = run_database(&app, &who, &mut exchange);
+        let reply = run_database(&app, &who, respond_async, &mut exchange);
         exchange.reply(reply);
     }))
 }
 
-fn run_database(app: &App, who: &Who, exchange: &mut Exchange) -> Reply {
+fn run_database(app: &App, who: &Who, respond_async: bool, exchange: &mut Exchange) -> Reply {
     let (command, upload) = match take_in(app, exchange) {
         Ok(taken) => taken,
         Err(text) => return failed(&text),
     };
     let name = format!("db {}", command.action.name());
-    let deadline = exchange.received() + app.config.limits.reply_within();
+    // A client that asks for it gets its answer as soon as the operation cannot get lost any more, and may send the next
+    // chunk while this one is applied.
+    let patience = if respond_async { Duration::ZERO } else { app.config.limits.reply_within() };
+    let deadline = exchange.received() + patience;
     match begin(app, who, &name, &command, upload) {
         Ok((op, token)) => answer(&op, &token, deadline),
         Err(Refusal::Text(text)) => {

@@ -94,7 +94,7 @@ fn signed_in(
     let value = match resource {
         Resource::Cancel => return without_options(query, || Answer::Now(cmd::cancel::run(app, &request.body, who()))),
         Resource::Clear => return without_options(query, || cmd::clear::run(app, &request.body, who())),
-        Resource::Db => return without_options(query, || long::database(app, who())),
+        Resource::Db => return without_options(query, || long::database(app, who(), request.respond_async)),
         Resource::Logout => return without_options(query, || Answer::Now(auth::logout(app, request))),
         Resource::Rights => return without_options(query, || Answer::Now(auth::rights(identity))),
         Resource::Unauthorized => return without_options(query, || Answer::Now(auth::logged_in())),

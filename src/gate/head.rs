@@ -38,6 +38,8 @@ pub struct Head {
     pub framing: Framing,
     /// The token of `Authorization: Bearer`.
     pub bearer: Option<String>,
+    /// `Prefer: respond-async` (RFC 7240): a long command is to answer as soon as it has begun.
+    pub respond_async: bool,
     /// The last `X-Forwarded-For` line.
     pub forwarded_for: Option<String>,
     /// There is exactly one `X-Forwarded-Proto`, and it says `https`.
@@ -143,6 +145,7 @@ struct Fields {
     expects_continue: bool,
     authorized: bool,
     bearer: Option<String>,
+    respond_async: bool,
     forwarded_for: Option<String>,
     protos: usize,
     https: bool,
@@ -190,6 +193,9 @@ impl Fields {
             }
             self.authorized = true;
             self.bearer = bearer(value);
+        } else if is("Prefer") {
+            let mut preferences = value.split(|&it| it == b',').map(<[u8]>::trim_ascii);
+            self.respond_async |= preferences.any(|it| it.eq_ignore_ascii_case(b"respond-async"));
         } else if is("X-Forwarded-For") {
             self.forwarded_for = Some(text(value));
         } else if is("X-Forwarded-Proto") {
@@ -229,6 +235,7 @@ impl Fields {
             expects_continue: self.expects_continue && http11,
             framing: if self.chunked { Framing::Chunked } else { Framing::Length(self.length.unwrap_or(0)) },
             bearer: self.bearer,
+            respond_async: self.respond_async,
             forwarded_for: self.forwarded_for,
             forwarded_https: self.protos == 1 && self.https,
         })
@@ -374,6 +381,20 @@ mod tests {
         let fields = |n: usize| format!("GET / HTTP/1.1\r\nHost: x\r\n{}\r\n", "a:b\r\n".repeat(n));
         check(&fields(63), "GET / Length(0) keep");
         check(&fields(64), "431");
+    }
+
+    #[test]
+    fn a_preference_counts_wherever_it_stands() {
+        for (fields, expect) in [
+            ("Prefer: respond-async", true),
+            ("Prefer: wait=5, Respond-Async\r\nPrefer: x", true),
+            ("Prefer: return=minimal", false),
+            ("X-Meter-Prefer: respond-async", false),
+        ] {
+            let text = format!("POST / HTTP/1.1\r\nHost: x\r\n{fields}\r\n\r\n");
+            let Parsed::Head(head) = parse(text.as_bytes(), &Limits::default()) else { panic!("{fields}") };
+            assert_eq!(head.respond_async, expect, "{fields}");
+        }
     }
 
     #[test]

@@ -103,7 +103,8 @@ fn open(path: &Path) -> io::Result<Socket> {
     Ok(socket)
 }
 
-/// The head that tiny_http gets: of the client's fields only the token, so that nothing else can be smuggled in.
+/// The head that tiny_http gets: of the client's fields only the token and one preference, so that
+/// nothing else can be smuggled in.
 pub(super) fn head(order: &Order) -> Vec<u8> {
     let head = &order.head;
     let mut res = Vec::with_capacity(256 + head.target.len() + head.bearer.as_ref().map_or(0, String::len));
@@ -113,6 +114,9 @@ pub(super) fn head(order: &Order) -> Vec<u8> {
     line(format_args!("{} {} HTTP/1.1", head.method, head.target));
     if let Some(bearer) = &head.bearer {
         line(format_args!("Authorization: Bearer {bearer}"));
+    }
+    if head.respond_async {
+        line(format_args!("X-Meter-Prefer: respond-async"));
     }
     match order.peer.ip {
         Some(ip) => line(format_args!("X-Meter-Peer: {ip}")),

@@ -20,6 +20,8 @@ pub struct Request {
     pub peer: Peer,
     /// When the last byte came (of the head, for a streamed upload), on the clock of [`clock::boottime`].
     pub received: Duration,
+    /// The client would rather have an answer at once than wait for the end of a long command (RFC 7240).
+    pub respond_async: bool,
     /// The body was an upload without a valid token and has been dropped: the answer is 401.
     pub withheld: bool,
     /// The whole body; empty if it is streamed.
@@ -43,6 +45,7 @@ impl Request {
             method: raw.method().as_str().to_owned(),
             path,
             query,
+            respond_async: field("X-Meter-Prefer").is_some(),
             bearer: field("Authorization").and_then(|it| it.strip_prefix("Bearer ")).map(str::to_owned),
             peer: Peer {
                 ip: field("X-Meter-Peer").and_then(|it| it.parse().ok()),

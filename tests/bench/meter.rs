@@ -91,9 +91,19 @@ impl Meter {
         answer(&mut BufReader::new(stream))
     }
 
-    /// A database command to its very end.
-    pub fn database(&self, body: &[u8]) {
-        let token = self.call("POST", "/cmd/db", body)["token"].as_str().unwrap().to_string();
+    /// Begins a database command without waiting for its end: its token.
+    pub fn begin(&self, body: &[u8]) -> String {
+        let mut stream = self.connect();
+        let head = self.head("POST", "/cmd/db", body.len()).replace("Host: m", "Host: m\r\nPrefer: respond-async");
+        stream.write_all(head.as_bytes()).unwrap();
+        stream.write_all(body).unwrap();
+        let (_, body) = answer(&mut BufReader::new(stream));
+        let json: serde_json::Value = serde_json::from_slice(&body).unwrap();
+        json["token"].as_str().unwrap_or_else(|| panic!("{json}")).to_string()
+    }
+
+    /// Waits for the good end of an operation.
+    pub fn finish(&self, token: &str) {
         loop {
             let status = self.call("GET", &format!("/sys/status/{token}"), b"");
             if status["result"]["done"] == true {
@@ -102,6 +112,12 @@ impl Meter {
             }
             std::thread::sleep(Duration::from_millis(5));
         }
+    }
+
+    /// A database command to its very end.
+    pub fn database(&self, body: &[u8]) {
+        let token = self.call("POST", "/cmd/db", body)["token"].as_str().unwrap().to_string();
+        self.finish(&token);
     }
 
     /// A figure of /proc/PID/status or smaps_rollup, in KiB.
