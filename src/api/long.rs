@@ -118,7 +118,7 @@ fn begin(
         None => (rework(app, command)?, None, None, None),
         Some(upload) => {
             let digest = digest(command, upload.digest);
-            let arrival = app.store.arrive(digest).ok_or_else(|| Refusal::Text(GOING_DOWN.into()))?;
+            let arrival = app.store.arrive(&digest).ok_or_else(|| Refusal::Text(GOING_DOWN.into()))?;
             if let Some(same) = arrival.same {
                 return Ok(same);
             }

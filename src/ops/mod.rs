@@ -6,7 +6,9 @@ pub mod staging;
 pub mod status;
 pub mod store;
 pub mod table;
+mod tail;
 pub mod token;
+mod worker;
 
 pub use journal::{LedgerLine, Who};
 pub use status::{Fault, Outcome, Status};
