@@ -7,7 +7,9 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use serde::Deserialize;
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{self, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer};
 
 /// The whole configuration; without a file, [`Config::bench`].
 #[derive(Clone, Debug, PartialEq, Deserialize)]
@@ -27,20 +29,41 @@ pub struct Config {
     pub secure_only: bool,
     /// What the meter says of itself.
     pub identity: Identity,
-    /// What touches the machine.
-    pub platform: Platform,
     /// Sizes and times of the front door and of the database.
     pub limits: Limits,
 }
 
 /// One public listener: `"0.0.0.0:80"`, or an object for a Unix socket behind a TLS front.
-#[derive(Clone, Debug, Deserialize, PartialEq)]
-#[serde(untagged)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Listen {
     /// A TCP address; forwarding fields of its clients are stripped.
     Tcp(SocketAddr),
     /// A Unix socket for the meter's own web server.
     Unix(UnixListen),
+}
+
+impl<'de> Deserialize<'de> for Listen {
+    /// By hand, because serde's own words for "one of these" name neither the address nor the key at fault.
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Either;
+        impl<'de> Visitor<'de> for Either {
+            type Value = Listen;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an address such as \"0.0.0.0:80\", or an object with the key unix")
+            }
+
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Listen, E> {
+                let wrong = |_| E::custom(format!("listen: \"{text}\" is no address with a port, such as 0.0.0.0:80"));
+                text.parse().map(Listen::Tcp).map_err(wrong)
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Listen, A::Error> {
+                UnixListen::deserialize(MapAccessDeserializer::new(map)).map(Listen::Unix)
+            }
+        }
+        deserializer.deserialize_any(Either)
+    }
 }
 
 /// A Unix listener and how far its client is believed.
@@ -82,14 +105,6 @@ pub struct Identity {
     pub hardware: Option<String>,
     /// Further members of `/sys/version`, such as `fw` and `kernel`.
     pub versions: BTreeMap<String, String>,
-}
-
-/// Paths and commands of the machine itself.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Platform {
-    /// Folder of the web server's compressed files, emptied by `/cmd/clear` `"web_cache"`.
-    pub web_cache_dir: Option<PathBuf>,
 }
 
 /// Every limit that a firmware builder may want to move; the defaults suit a 32 MB device.
@@ -188,7 +203,6 @@ impl Default for Config {
             realm: "Meter Administration".into(),
             secure_only: false,
             identity: Identity::default(),
-            platform: Platform::default(),
             limits: Limits::default(),
         }
     }
@@ -281,6 +295,27 @@ impl Config {
                 return fail(format!("limits.{key}: must be at least 1"));
             }
         }
+        let positive = [
+            ("head_seconds", limits.head_seconds),
+            ("body_seconds", limits.body_seconds),
+            ("idle_seconds", limits.idle_seconds),
+            ("answer_seconds", limits.answer_seconds),
+            ("rate_seconds", limits.rate_seconds),
+            ("data_chars", limits.data_chars),
+            ("unpacked_bytes", limits.unpacked_bytes),
+        ];
+        for (key, value) in positive {
+            if value == 0 {
+                return fail(format!("limits.{key}: must be at least 1"));
+            }
+        }
+        if limits.upload_bytes <= limits.data_chars {
+            return fail("limits.upload_bytes: must be above limits.data_chars".into());
+        }
+        // An upload stages the backup as it came and its rows.
+        if limits.staged_bytes < 2 * limits.data_chars {
+            return fail("limits.staged_bytes: must be at least twice limits.data_chars".into());
+        }
         if limits.head_bytes < 1024 || limits.head_bytes > 64 * 1024 {
             return fail("limits.head_bytes: must be between 1024 and 65536".into());
         }
@@ -340,8 +375,24 @@ mod tests {
     }
 
     #[test]
+    fn a_bad_listener_is_named() {
+        let err = load(r#"{"listen": ["127.0.0.1"]}"#).unwrap_err();
+        assert!(err.contains("\"127.0.0.1\" is no address"), "{err}");
+        let err = load(r#"{"listen": [{"unix": "/x", "forward": "last"}]}"#).unwrap_err();
+        assert!(err.contains("`forward`"), "{err}");
+        let err = load(r#"{"listen": [80]}"#).unwrap_err();
+        assert!(err.contains("expected an address"), "{err}");
+    }
+
+    #[test]
     fn senseless_limits_are_refused() {
         let err = load(r#"{"limits": {"reply_seconds": 30}}"#).unwrap_err();
         assert!(err.contains("limits.reply_seconds"), "{err}");
+        for key in ["head_seconds", "data_chars", "rate_seconds"] {
+            let err = load(&format!(r#"{{"limits": {{"{key}": 0}}}}"#)).unwrap_err();
+            assert!(err.contains(&format!("limits.{key}")), "{err}");
+        }
+        let err = load(r#"{"limits": {"data_chars": 33554432, "upload_bytes": 67108864}}"#).unwrap_err();
+        assert!(err.contains("limits.staged_bytes"), "{err}");
     }
 }

@@ -27,15 +27,9 @@ struct Logger {
 pub fn start(target: Target, level: LevelFilter) {
     let syslog = match target {
         Target::Stderr => None,
-        Target::Syslog => UnixDatagram::unbound()
-            .and_then(|socket| {
-                socket.connect(SYSLOG)?;
-                // A stuck syslogd must not hold up the service.
-                socket.set_nonblocking(true)?;
-                Ok(socket)
-            })
-            .inspect_err(|err| eprintln!("meterd: {SYSLOG}: {err}; logging to standard error"))
-            .ok(),
+        // Not connected: syslogd may start later than this service, and again at any time. Not blocking: a stuck one must
+        // not hold the service up.
+        Target::Syslog => UnixDatagram::unbound().and_then(|it| it.set_nonblocking(true).map(|()| it)).ok(),
     };
     // A second call (in tests) keeps the first logger.
     if log::set_boxed_logger(Box::new(Logger { syslog })).is_ok() {
@@ -55,14 +49,13 @@ impl Log for Logger {
         }
         // A record must not be able to forge further lines.
         let text = record.args().to_string().replace(|it: char| it.is_control(), " ");
-        match &self.syslog {
-            Some(socket) => {
-                let priority = FACILITY * 8 + severity(record.level());
-                let _ = socket.send(format!("<{priority}>meterd[{}]: {text}", std::process::id()).as_bytes());
-            }
-            None => {
-                let _ = writeln!(std::io::stderr(), "meterd: {}: {text}", record.level().as_str().to_lowercase());
-            }
+        let sent = self.syslog.as_ref().is_some_and(|socket| {
+            let priority = FACILITY * 8 + severity(record.level());
+            let line = format!("<{priority}>meterd[{}]: {text}", std::process::id());
+            socket.send_to(line.as_bytes(), SYSLOG).is_ok()
+        });
+        if !sent {
+            let _ = writeln!(std::io::stderr(), "meterd: {}: {text}", record.level().as_str().to_lowercase());
         }
     }
 

@@ -3,6 +3,7 @@
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, TcpStream};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
@@ -11,6 +12,7 @@ use std::thread;
 use std::time::Duration;
 
 use crossbeam_channel::{Sender, bounded, select};
+use sha2::{Digest, Sha256};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
@@ -54,6 +56,8 @@ pub fn run(config: Config, reload: &dyn Fn() -> Result<Config, Failure>) -> Resu
     fs::private_dir(&config.state_dir).map_err(|err| format!("{}: {err}", config.state_dir.display()))?;
     let _lock = lock(&config.state_dir)?;
     let (events, inbox) = bounded::<Event>(16);
+    // First of all, so that no signal at any time after this kills the service halfway through its start.
+    forward_signals(events.clone())?;
     let fatal = {
         let events = events.clone();
         move |text: String| drop(events.try_send(Event::Fatal(text)))
@@ -73,7 +77,8 @@ pub fn run(config: Config, reload: &dyn Fn() -> Result<Config, Failure>) -> Resu
         Arc::new(move |request: &mut http::Request| api::handle(&app, request))
     };
     let on_fatal = Arc::clone(&fatal);
-    let http = http::serve(&run_dir(), &config.limits, handler, Box::new(move |text| on_fatal(text)))?;
+    let http =
+        http::serve(&run_dir(&config.state_dir)?, &config.limits, handler, Box::new(move |text| on_fatal(text)))?;
     let verify = {
         let app = Arc::clone(&app);
         Arc::new(move |token: &str| app.auth.is_live(token))
@@ -83,7 +88,7 @@ pub fn run(config: Config, reload: &dyn Fn() -> Result<Config, Failure>) -> Resu
     let gate = gate::start(&config.listen, config.secure_only, &config.limits, &quick, &slow, &probe, verify)?;
     let gate_ended = gate.ended();
     announce(&app, gate.local_addrs(), password.as_deref());
-    forward_signals(events)?;
+    drop(events);
 
     let mut missed = 0;
     let res = loop {
@@ -129,17 +134,21 @@ fn lock(state_dir: &Path) -> Result<File, Failure> {
     }
 }
 
-/// Where the private sockets live: memory, not flash, where the system has such a place.
-fn run_dir() -> PathBuf {
-    let run = Path::new("/run");
-    let writable = tempfile_in(run).is_ok();
-    if writable { run.into() } else { std::env::temp_dir() }
-}
-
-fn tempfile_in(dir: &Path) -> io::Result<()> {
-    let path = dir.join(format!("meterd-{}", hex(&random::bytes::<6>())));
-    File::create_new(&path)?;
-    std::fs::remove_file(path)
+/// Where the private sockets live: in memory rather than on flash, where the system has such a place. The name follows
+/// from the state folder, so that a service that was killed leaves nothing behind that the next one does not use again.
+fn run_dir(state_dir: &Path) -> io::Result<PathBuf> {
+    let path = state_dir.canonicalize()?;
+    let name = format!("meterd-{}", hex(&Sha256::digest(path.as_os_str().as_bytes())[..8]));
+    let below = |parent: &Path| {
+        let dir = parent.join(&name);
+        fs::private_dir(&dir)?;
+        fs::check_private(&dir)?;
+        for left in std::fs::read_dir(&dir)? {
+            std::fs::remove_dir_all(left?.path())?;
+        }
+        Ok(dir)
+    };
+    below(Path::new("/run")).or_else(|_| below(&std::env::temp_dir()))
 }
 
 /// Demo registers and a user for the first start; the password that it made.

@@ -103,7 +103,7 @@ fuzz_target!(|body: &[u8]| {
             let theirs = find(&serde, "data").and_then(Value::as_str).map(|it| STANDARD.decode(it).unwrap());
             assert_eq!(members.data.map(|_| data), theirs);
         }
-        Err(BodyError::Duplicate(_) | BodyError::TooLong(_) | BodyError::Unknown(_)) => {}
+        Err(BodyError::Duplicate(_) | BodyError::TooLong(..) | BodyError::TooDeep(_) | BodyError::Unknown(_)) => {}
         Err(BodyError::DataTooLarge(_) | BodyError::DataType | BodyError::NotBase64(_)) => {
             // Refused for what `data` is: had the body been JSON with proper data, it would have been taken.
             let data = serde.as_ref().and_then(|it| find(it, "data")).and_then(Value::as_str);

@@ -20,6 +20,9 @@ use crate::ops::staging::{self, Draft, Staged};
 use crate::ops::{Begin, Fault, Op, Token, Who, store};
 use crate::sys::{clock, fs};
 
+/// How long an operation may take to begin; the gate has given the request up a little later.
+const BEGIN_WITHIN: Duration = Duration::from_secs(6);
+
 /// What a client is told that comes while the service stops.
 const GOING_DOWN: &str = "The meter is going down; try again when it is back.";
 
@@ -35,14 +38,21 @@ pub(super) fn database(app: &Arc<App>, who: Who, respond_async: bool) -> Answer 
 fn run_database(app: &App, who: &Who, respond_async: bool, exchange: &mut Exchange) -> Reply {
     let (command, upload) = match take_in(app, exchange) {
         Ok(taken) => taken,
-        Err(text) => return failed(&text),
+        Err(text) => {
+            app.store.break_chain();
+            return failed(&text);
+        }
     };
     let name = format!("db {}", command.action.name());
     // A client that asks for it gets its answer as soon as the operation cannot get lost any more, and may send the next
     // chunk while this one is applied.
     let patience = if respond_async { Duration::ZERO } else { app.config.limits.reply_within() };
     let deadline = exchange.received() + patience;
-    match begin(app, who, &name, &command, upload) {
+    let begun = begin(app, who, &name, &command, upload);
+    if begun.is_err() && command.action == Action::Restore {
+        app.store.break_chain();
+    }
+    match begun {
         Ok((op, token)) => answer(&op, &token, deadline),
         Err(Refusal::Text(text)) => {
             note(app, who, &name, &text);
@@ -100,8 +110,11 @@ fn take_in(app: &App, exchange: &mut Exchange) -> Result<(DbCommand, Option<Uplo
 fn new_draft(app: &App, expected: u64) -> io::Result<Draft> {
     let limits = &app.config.limits;
     let rest = limits.staged_bytes.saturating_sub(staging::bytes(&app.staged)?);
-    if fs::free_space(&app.staged)? < limits.reserve_bytes + expected || rest < expected {
+    if fs::free_space(&app.staged)? < limits.reserve_bytes + expected {
         return Err(io::ErrorKind::StorageFull.into());
+    }
+    if rest < expected {
+        return Err(io::ErrorKind::QuotaExceeded.into());
     }
     Draft::new(&app.staged, rest)
 }
@@ -128,7 +141,8 @@ fn begin(
         }
     };
     let kind = command.action.name();
-    let begin = Begin { plan, kind, digest, staged, chain, who: who.clone(), command: name.into() };
+    let deadline = clock::boottime() + BEGIN_WITHIN;
+    let begin = Begin { plan, kind, digest, staged, chain, who: who.clone(), command: name.into(), deadline };
     app.store.begin(begin).map_err(|err| Refusal::Text(err.to_string()))
 }
 

@@ -70,8 +70,8 @@ pub fn handle(app: &Arc<App>, request: &mut Request) -> Answer {
         Err(err) => return Answer::Now(failed(&err.to_string())),
     };
     match found.resource {
-        Resource::Login => Answer::Now(auth::login(app, request)),
-        Resource::Register => register::get(app, request, query),
+        Resource::Login => without_options(query, || Answer::Now(auth::login(app, request))),
+        Resource::Register => register::get(app, query),
         resource => {
             let Some(identity) = identity else {
                 return Answer::Now(unauthorized(app, None));
@@ -92,7 +92,7 @@ fn signed_in(
 ) -> Answer {
     let who = || Who { user: identity.user.clone(), peer: request.peer.to_string() };
     let value = match resource {
-        Resource::Cancel => return without_options(query, || Answer::Now(cmd::cancel::run(app, &request.body, who()))),
+        Resource::Cancel => return without_options(query, || cmd::cancel::run(app, &request.body, who())),
         Resource::Clear => return without_options(query, || cmd::clear::run(app, &request.body, who())),
         Resource::Db => return without_options(query, || long::database(app, who(), request.respond_async)),
         Resource::Logout => return without_options(query, || Answer::Now(auth::logout(app, request))),
@@ -141,9 +141,9 @@ pub(crate) fn member(value: Value, rest: &[&str], query: Query) -> Reply {
     }
 }
 
-fn shape(value: Value, mut query: Query) -> Result<Value, String> {
+pub(crate) fn shape(value: Value, mut query: Query) -> Result<Value, String> {
     let filter = query.take("filter").map(|it| filter::Filter::parse(&it)).transpose();
-    let filter = filter.map_err(|err| format!("filter: {err}"))?;
+    let filter = filter.map_err(|err| err.to_string())?;
     let depth = query
         .take("max-depth")
         .map(|it| it.parse::<usize>().ok().filter(|it| *it > 0))

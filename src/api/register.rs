@@ -6,10 +6,10 @@ use std::sync::Arc;
 use serde_json::json;
 
 use super::query::Query;
-use super::{App, failed};
+use super::{App, failed, shape};
 use crate::drivers::register_db::backup::Backup;
-use crate::drivers::register_db::{DbError, Range, Stamp, schema};
-use crate::http::{Answer, Exchange, Reply, Request};
+use crate::drivers::register_db::{Range, Stamp, schema};
+use crate::http::{Answer, Exchange, Reply};
 use crate::ops::store;
 use crate::sys::clock;
 
@@ -23,7 +23,7 @@ enum Form {
     Backup { range: Range, filename: String },
 }
 
-fn parse(mut query: Query) -> Result<Form, String> {
+fn parse(query: &mut Query) -> Result<Form, String> {
     // Whatever is asked of virtual registers, there are none, so every answer is the same list.
     match query.take("virtual").as_deref() {
         None | Some("formula" | "value") => {}
@@ -47,7 +47,6 @@ fn parse(mut query: Query) -> Result<Form, String> {
         }
         Some(_) => return Err("format: this meter offers json and backup.".into()),
     };
-    query.finish().map_err(|err| err.to_string())?;
     Ok(form)
 }
 
@@ -60,11 +59,14 @@ fn sanitised(name: &str) -> String {
 }
 
 /// Answers the list at once; a backup leaves on a thread of its own, page by page.
-pub(super) fn get(app: &Arc<App>, _request: &Request, query: Query) -> Answer {
-    match parse(query) {
+pub(super) fn get(app: &Arc<App>, mut query: Query) -> Answer {
+    match parse(&mut query) {
         Err(text) => Answer::Now(failed(&text)),
-        Ok(Form::List) => Answer::Now(list(app).unwrap_or_else(|err| failed(&err.to_string()))),
+        Ok(Form::List) => Answer::Now(list(app, query).unwrap_or_else(|text| failed(&text))),
         Ok(Form::Backup { range, filename }) => {
+            if let Err(err) = query.finish() {
+                return Answer::Now(failed(&err.to_string()));
+            }
             let app = Arc::clone(app);
             Answer::Detach(Box::new(move |exchange| {
                 if let Err(err) = backup(&app, exchange, range, &filename) {
@@ -76,12 +78,12 @@ pub(super) fn get(app: &Arc<App>, _request: &Request, query: Query) -> Answer {
     }
 }
 
-fn list(app: &App) -> Result<Reply, DbError> {
-    let registers = schema::registers(&app.reader()?)?;
+fn list(app: &App, query: Query) -> Result<Reply, String> {
+    let registers = app.reader().and_then(|it| schema::registers(&it)).map_err(|err| err.to_string())?;
     let registers = registers.iter().enumerate();
     let registers = registers.map(|(idx, it)| json!({ "name": it.name, "type": it.kind, "idx": idx, "did": it.did }));
     let body = json!({ "ts": store::stamp(clock::wall()), "registers": registers.collect::<Vec<_>>() });
-    Ok(Reply::json(200, &body))
+    Ok(Reply::json(200, &shape(body, query)?))
 }
 
 fn backup(app: &App, exchange: Exchange, range: Range, filename: &str) -> io::Result<()> {
@@ -119,7 +121,10 @@ mod tests {
 
     #[track_caller]
     fn check(query: &str, expect: &str) {
-        let got = match parse(Query::parse(query).unwrap()) {
+        let mut rest = Query::parse(query).unwrap();
+        let form = parse(&mut rest);
+        let got = match form {
+            Ok(_) if rest.finish().is_err() => "error: something is left".into(),
             Ok(Form::List) => "list".into(),
             Ok(Form::Backup { range, filename }) => format!(
                 "backup {:?} {:?} {filename}",

@@ -17,9 +17,10 @@ pub fn prepare(conn: &Connection) -> rusqlite::Result<()> {
         "CREATE TABLE IF NOT EXISTS op(
              id INTEGER PRIMARY KEY AUTOINCREMENT, kind TEXT NOT NULL, created TEXT NOT NULL, user TEXT NOT NULL,
              peer TEXT NOT NULL, digest BLOB, plan TEXT, position TEXT, progress REAL NOT NULL DEFAULT 0,
-             outcome TEXT) STRICT;
+             cancelled INTEGER NOT NULL DEFAULT 0, outcome TEXT) STRICT;
          CREATE TABLE IF NOT EXISTS op_token(key BLOB PRIMARY KEY, op INTEGER NOT NULL) STRICT, WITHOUT ROWID;
-         CREATE TABLE IF NOT EXISTS op_chain(id INTEGER PRIMARY KEY CHECK(id = 1), header TEXT NOT NULL) STRICT;
+         CREATE TABLE IF NOT EXISTS op_chain(
+             id INTEGER PRIMARY KEY CHECK(id = 1), header TEXT NOT NULL, unbroken INTEGER NOT NULL) STRICT;
          CREATE TABLE IF NOT EXISTS ledger(
              id INTEGER PRIMARY KEY AUTOINCREMENT, ts TEXT NOT NULL, user TEXT NOT NULL, peer TEXT NOT NULL,
              command TEXT NOT NULL, outcome TEXT NOT NULL) STRICT;",
@@ -67,6 +68,8 @@ pub struct SavedOp {
     pub position: Option<String>,
     /// Progress after it.
     pub progress: f64,
+    /// Somebody has asked to cancel it.
+    pub cancelled: bool,
     /// How it ended, if it has.
     pub outcome: Option<Outcome>,
     /// Its tokens.
@@ -135,7 +138,7 @@ pub fn forget(tx: &Transaction<'_>, ids: &[i64]) -> rusqlite::Result<()> {
 /// Everything the journal holds, in the order in which it began.
 pub fn load(conn: &Connection) -> rusqlite::Result<Vec<SavedOp>> {
     let mut ops = conn.prepare(
-        "SELECT id, kind, created, digest, plan, position, progress, outcome, user, peer FROM op ORDER BY id",
+        "SELECT id, kind, created, digest, plan, position, progress, outcome, user, peer, cancelled FROM op ORDER BY id",
     )?;
     let mut tokens = conn.prepare("SELECT key FROM op_token WHERE op = ?")?;
     let rows = ops.query_map([], |row| {
@@ -149,6 +152,7 @@ pub fn load(conn: &Connection) -> rusqlite::Result<Vec<SavedOp>> {
             plan: row.get(4)?,
             position: row.get(5)?,
             progress: row.get(6)?,
+            cancelled: row.get(10)?,
             outcome: outcome.map(|it| parse_outcome(&it)),
             tokens: Vec::new(),
         })
@@ -171,15 +175,33 @@ fn parse_outcome(text: &str) -> Outcome {
     Outcome { fault, result: stored.result }
 }
 
-/// The header of the open chain of chunks, as JSON.
-pub fn chain(conn: &Connection) -> rusqlite::Result<Option<String>> {
-    conn.query_row("SELECT header FROM op_chain WHERE id = 1", [], |row| row.get(0)).optional()
+/// Notes that an operation is to stop, so that it does not go on after a restart.
+pub fn cancel(tx: &Transaction<'_>, id: i64) -> rusqlite::Result<()> {
+    tx.execute("UPDATE op SET cancelled = 1 WHERE id = ?", [id]).map(drop)
+}
+
+/// Replaces the plan of an operation that has not begun to run.
+pub fn set_plan(tx: &Transaction<'_>, id: i64, plan: &str) -> rusqlite::Result<()> {
+    tx.execute("UPDATE op SET plan = ? WHERE id = ?", params![plan, id]).map(drop)
+}
+
+/// The header of the open chain of chunks, as JSON, and whether every chunk of it has been taken so far.
+pub fn chain(conn: &Connection) -> rusqlite::Result<Option<(String, bool)>> {
+    conn.query_row("SELECT header, unbroken FROM op_chain WHERE id = 1", [], |row| Ok((row.get(0)?, row.get(1)?)))
+        .optional()
+}
+
+/// Notes that a chunk of the open chain was not taken.
+pub fn break_chain(tx: &Transaction<'_>) -> rusqlite::Result<()> {
+    tx.execute("UPDATE op_chain SET unbroken = 0", []).map(drop)
 }
 
 /// Opens a chain of chunks, or closes it.
 pub fn set_chain(tx: &Transaction<'_>, header: Option<&str>) -> rusqlite::Result<()> {
     match header {
-        Some(header) => tx.execute("INSERT OR REPLACE INTO op_chain(id, header) VALUES (1, ?)", [header]).map(drop),
+        Some(header) => {
+            tx.execute("INSERT OR REPLACE INTO op_chain(id, header, unbroken) VALUES (1, ?, 1)", [header]).map(drop)
+        }
         None => tx.execute("DELETE FROM op_chain", []).map(drop),
     }
 }
@@ -269,8 +291,18 @@ mod tests {
             let tx = conn.transaction().unwrap();
             set_chain(&tx, header).unwrap();
             tx.commit().unwrap();
-            assert_eq!(chain(&conn).unwrap().as_deref(), header);
+            assert_eq!(chain(&conn).unwrap(), header.map(|it| (it.to_string(), true)));
         }
+    }
+
+    #[test]
+    fn a_broken_chain_keeps_its_header() {
+        let mut conn = open();
+        let tx = conn.transaction().unwrap();
+        set_chain(&tx, Some("a")).unwrap();
+        break_chain(&tx).unwrap();
+        tx.commit().unwrap();
+        assert_eq!(chain(&conn).unwrap(), Some(("a".to_string(), false)));
     }
 
     #[test]

@@ -12,7 +12,7 @@ use rusqlite::{Connection, Transaction, TransactionBehavior};
 use super::journal::{self, LedgerLine, NewOp, Who};
 use super::staging::Staged;
 use super::status::{Fault, Outcome, Status};
-use super::table::{Op, Table};
+use super::table::{CancelError, Op, Table};
 use super::tail::{Digest, Tail};
 use super::token::Token;
 use super::worker::{Parts, Worker};
@@ -23,6 +23,12 @@ use crate::sys::clock;
 
 /// Small transactions that may wait for the thread.
 const MAILBOX: usize = 64;
+/// How long anybody waits for the thread to run a small transaction.
+const CALL_WITHIN: Duration = Duration::from_secs(7);
+/// How long a small transaction waits for a lock that another process holds.
+const SMALL_WAIT: Duration = Duration::from_secs(2);
+/// What a client is told whose command did not begin because the database was locked for too long.
+const LATE: &str = "The database is locked by another program; nothing was begun, try again.";
 /// Stack of the thread; SQLite's deepest calls take a few tens of KiB.
 const STACK: usize = 512 * 1024;
 /// Why an operation cannot begin.
@@ -34,6 +40,8 @@ pub enum BeginError {
     Journal(rusqlite::Error),
     /// The service is stopping.
     Stopping,
+    /// The database was not to be had in time; nothing was begun.
+    Late,
 }
 
 impl std::fmt::Display for BeginError {
@@ -44,6 +52,7 @@ impl std::fmt::Display for BeginError {
                 f.write_str("No room on the meter's disk; nothing was changed.")
             }
             BeginError::Journal(err) => write!(f, "The operation could not be recorded: {err}."),
+            BeginError::Late => f.write_str(LATE),
             BeginError::Stopping => f.write_str("The meter is going down; try again when it is back."),
         }
     }
@@ -93,6 +102,8 @@ pub struct Begin {
     pub who: Who,
     /// The ledger's name for it, such as `db restore`.
     pub command: String,
+    /// When its client has been told that it did not begin (run time): then it must not.
+    pub deadline: Duration,
 }
 
 /// What a request finds before it is checked.
@@ -148,11 +159,17 @@ impl Store {
         Ok(Store { table, tail, mailbox, thread: std::sync::Mutex::new(Some(thread)) })
     }
 
-    /// Runs a small transaction on the thread and waits for its answer; `None` when the service is stopping.
+    /// Runs a small transaction on the thread and waits for its answer. `None` when the service is stopping, or when the
+    /// thread did not get to it in time; then it is not run later either.
     pub fn call<T: Send + 'static>(&self, run: impl FnOnce(&mut Connection) -> T + Send + 'static) -> Option<T> {
         let (tx, rx) = bounded(1);
-        let run: Run = Box::new(move |conn| drop(tx.send(run(conn))));
-        self.mailbox.send(Message::Run(run)).ok()?;
+        let deadline = clock::boottime() + CALL_WITHIN;
+        let run: Run = Box::new(move |conn| {
+            if clock::boottime() < deadline {
+                drop(tx.send(run(conn)));
+            }
+        });
+        self.mailbox.send_timeout(Message::Run(run), CALL_WITHIN).ok()?;
         rx.recv().ok()
     }
 
@@ -207,14 +224,37 @@ impl Store {
         })?;
         match id {
             Ok(id) => {
-                let op = self.table.begin(id, &[key], status);
-                self.table.finish(&op, outcome, clock::boottime());
+                self.table.refuse(id, &key, status, outcome, clock::boottime());
                 Some(token)
             }
             Err(err) => {
                 log::error!("journal: {err}");
                 None
             }
+        }
+    }
+
+    /// Cancels the operation of a token, durably: it does not go on after a restart either.
+    pub fn cancel(&self, token: &Token) -> Result<(), CancelError> {
+        let op = self.table.cancel(token)?;
+        let id = op.id;
+        match self.call(move |conn| in_transaction(conn, |tx| journal::cancel(tx, id))) {
+            Some(Ok(())) => {}
+            // It stops all the same, unless the power fails before it has.
+            Some(Err(err)) => log::error!("journal: {err}"),
+            None => log::error!("journal: a cancellation could not be recorded in time"),
+        }
+        Ok(())
+    }
+
+    /// A chunk was not taken: the next one must not be joined to the one before.
+    pub fn break_chain(&self) {
+        if !self.tail.is_unbroken() {
+            return;
+        }
+        self.tail.break_chain();
+        if let Some(Err(err)) = self.call(|conn| in_transaction(conn, journal::break_chain)) {
+            log::error!("journal: {err}");
         }
     }
 
@@ -276,6 +316,7 @@ pub(super) fn in_transaction<T>(
     conn: &mut Connection,
     run: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T>,
 ) -> rusqlite::Result<T> {
+    conn.busy_timeout(SMALL_WAIT)?;
     let tx = conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
     let res = run(&tx)?;
     tx.commit()?;

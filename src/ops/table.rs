@@ -7,8 +7,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use serde_json::Value;
-
 use super::status::{Outcome, Status};
 use super::token::{Token, TokenKey};
 
@@ -23,6 +21,8 @@ const MAX_TOKENS: usize = 8;
 pub struct Op {
     /// The row in the journal, growing with each operation.
     pub id: i64,
+    /// It was refused before anything was done.
+    refused: bool,
     cancel: AtomicBool,
     state: Mutex<State>,
     changed: Condvar,
@@ -60,9 +60,9 @@ impl Op {
         self.cancel.load(Ordering::Relaxed)
     }
 
-    /// The flag itself, for a driver that polls it.
-    pub fn cancel_flag(&self) -> &AtomicBool {
-        &self.cancel
+    /// Asks it to stop.
+    pub fn cancel(&self) {
+        self.cancel.store(true, Ordering::Relaxed);
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -74,11 +74,6 @@ impl Op {
         let mut state = self.state();
         state.status.progress = Some(progress);
         state.status.info = Some(info);
-    }
-
-    /// Replaces the growing `result`.
-    pub fn set_result(&self, result: Value) {
-        self.state().status.result = Some(result);
     }
 
     /// What there is to say now.
@@ -107,8 +102,18 @@ impl Table {
 
     /// Enters an operation under its tokens.
     pub fn begin(&self, id: i64, tokens: &[TokenKey], status: Status) -> Arc<Op> {
+        self.enter(id, tokens, status, false)
+    }
+
+    /// Enters an operation that was refused, which is its end.
+    pub fn refuse(&self, id: i64, token: &TokenKey, status: Status, outcome: Outcome, now: Duration) {
+        let op = self.enter(id, &[*token], status, true);
+        self.finish(&op, outcome, now);
+    }
+
+    fn enter(&self, id: i64, tokens: &[TokenKey], status: Status, refused: bool) -> Arc<Op> {
         let state = Mutex::new(State { status, tokens: tokens.to_vec() });
-        let op = Arc::new(Op { id, cancel: AtomicBool::new(false), state, changed: Condvar::new() });
+        let op = Arc::new(Op { id, refused, cancel: AtomicBool::new(false), state, changed: Condvar::new() });
         let mut inner = self.inner();
         for key in tokens {
             inner.by_token.insert(*key, Arc::clone(&op));
@@ -141,7 +146,7 @@ impl Table {
         if op.outcome().is_some() {
             return Err(CancelError::Finished);
         }
-        op.cancel.store(true, Ordering::Relaxed);
+        op.cancel();
         Ok(op)
     }
 
@@ -160,12 +165,16 @@ impl Table {
         self.inner().finished.push((now, Arc::clone(op)));
     }
 
-    /// Forgets operations that ended too long ago or are too many; returns their journal rows.
+    /// Forgets operations that ended too long ago or are too many, of these first the ones that were refused before they
+    /// began; returns their journal rows.
     pub fn expire(&self, now: Duration) -> Vec<i64> {
         let mut inner = self.inner();
-        let surplus = inner.finished.len().saturating_sub(MAX_FINISHED);
         let old = inner.finished.iter().take_while(|(at, _)| *at + KEEP_FINISHED <= now).count();
-        let gone: Vec<_> = inner.finished.drain(..surplus.max(old)).map(|(_, op)| op).collect();
+        let mut gone: Vec<_> = inner.finished.drain(..old).map(|(_, op)| op).collect();
+        while inner.finished.len() > MAX_FINISHED {
+            let at = inner.finished.iter().position(|(_, op)| op.refused).unwrap_or(0);
+            gone.push(inner.finished.remove(at).1);
+        }
         for op in &gone {
             for key in &op.state().tokens {
                 inner.by_token.remove(key);
@@ -219,6 +228,19 @@ mod tests {
         assert_eq!(table.expire(Duration::from_secs(70)), (0..6).collect::<Vec<_>>());
         assert!(table.find(&tokens[5]).is_none() && table.find(&tokens[6]).is_some());
         assert_eq!(table.expire(Duration::from_secs(10) + KEEP_FINISHED), (6..11).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn refusals_make_room_first() {
+        let table = Table::default();
+        let token = Token::new();
+        let op = table.begin(0, &[token.key()], status());
+        table.finish(&op, OK, Duration::ZERO);
+        for id in 1..=MAX_FINISHED as i64 {
+            table.refuse(id, &Token::new().key(), status(), OK, Duration::ZERO);
+        }
+        assert_eq!(table.expire(Duration::ZERO), [1]);
+        assert!(table.find(&token).is_some());
     }
 
     #[test]

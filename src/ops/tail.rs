@@ -19,13 +19,16 @@ pub struct Tail(Mutex<Inner>);
 
 #[derive(Default)]
 struct Inner {
-    youngest: Option<Youngest>,
+    /// Operations under way and the youngest one, in the order in which they began.
+    entries: Vec<Entry>,
     chain: Option<Header>,
+    broken: bool,
 }
 
-struct Youngest {
+struct Entry {
     op: Arc<Op>,
-    digest: Digest,
+    /// Absent for an operation that cannot be resent, and behind which a repetition is meant as one.
+    digest: Option<Digest>,
     ended: Option<Duration>,
 }
 
@@ -34,16 +37,21 @@ impl Tail {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The operation that an equal request began. Only the youngest one counts, and only while it is under way or has
-    /// just succeeded, because after anything else a repetition is meant as one. `now` is run time.
+    /// The operation that an equal request began, if it is under way or, being the youngest, has just succeeded. After
+    /// anything else a repetition is meant as one. `now` is run time.
     pub fn same(&self, digest: &Digest, now: Duration) -> Option<Arc<Op>> {
         let inner = self.inner();
-        let youngest = inner.youngest.as_ref().filter(|it| it.digest == *digest)?;
-        let same = match youngest.op.outcome() {
-            Some(outcome) => outcome.fault.is_none() && youngest.ended.is_some_and(|at| now < at + RESENT_WITHIN),
-            None => !youngest.op.is_cancelled(),
-        };
-        same.then(|| Arc::clone(&youngest.op))
+        let youngest = inner.entries.last()?.op.id;
+        let resendable = inner.entries.iter().rev().take_while(|it| it.digest.is_some());
+        let mut equal = resendable.filter(|it| it.digest == Some(*digest));
+        let same = equal.find(|it| match it.op.outcome() {
+            Some(outcome) => {
+                let recent = it.ended.is_some_and(|at| now < at + RESENT_WITHIN);
+                it.op.id == youngest && outcome.fault.is_none() && recent
+            }
+            None => !it.op.is_cancelled(),
+        });
+        same.map(|it| Arc::clone(&it.op))
     }
 
     /// The header of the open chain.
@@ -53,19 +61,40 @@ impl Tail {
 
     /// An operation has begun; one without a digest cannot be resent.
     pub fn push(&self, op: &Arc<Op>, digest: Option<Digest>) {
-        self.inner().youngest = digest.map(|digest| Youngest { op: Arc::clone(op), digest, ended: None });
+        let mut inner = self.inner();
+        inner.entries.retain(|it| it.ended.is_none());
+        inner.entries.push(Entry { op: Arc::clone(op), digest, ended: None });
     }
 
     /// A chunk has opened a chain, or closed it.
     pub fn set_chain(&self, chain: Option<Header>) {
-        self.inner().chain = chain;
+        let mut inner = self.inner();
+        inner.chain = chain;
+        inner.broken = false;
+    }
+
+    /// A chunk of the open chain was not taken: the next one may still use its header, but is not joined to the last one
+    /// whatever lies between.
+    pub fn break_chain(&self) {
+        self.inner().broken = true;
+    }
+
+    /// Whether every chunk of the open chain was taken.
+    pub fn is_unbroken(&self) -> bool {
+        let inner = self.inner();
+        inner.chain.is_some() && !inner.broken
     }
 
     /// An operation is over.
     pub fn ended(&self, op: &Op, now: Duration) {
-        if let Some(youngest) = self.inner().youngest.as_mut().filter(|it| it.op.id == op.id) {
-            youngest.ended = Some(now);
+        let mut inner = self.inner();
+        let youngest = inner.entries.last().map(|it| it.op.id);
+        for entry in &mut inner.entries {
+            if entry.op.id == op.id {
+                entry.ended = Some(now);
+            }
         }
+        inner.entries.retain(|it| it.ended.is_none() || Some(it.op.id) == youngest);
     }
 }
 
@@ -107,5 +136,20 @@ mod tests {
         let op = begin(&table, &tail, 2);
         tail.push(&op, None);
         assert!(tail.same(&DIGEST, Duration::ZERO).is_none());
+    }
+
+    #[test]
+    fn an_earlier_chunk_under_way_is_recognised_too() {
+        let (table, tail) = (Table::default(), Tail::default());
+        let first = begin(&table, &tail, 1);
+        let second = begin(&table, &tail, 2);
+        tail.push(&second, Some([8; 32]));
+        assert!(tail.same(&DIGEST, Duration::ZERO).is_some());
+        for op in [&first, &second] {
+            table.finish(op, Outcome { fault: None, result: None }, Duration::ZERO);
+            tail.ended(op, Duration::ZERO);
+        }
+        assert!(tail.same(&DIGEST, Duration::ZERO).is_none());
+        assert!(tail.same(&[8; 32], Duration::ZERO).is_some());
     }
 }

@@ -4,11 +4,11 @@
 use std::collections::{HashSet, VecDeque};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::thread;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError};
 use rusqlite::{Connection, TransactionBehavior};
+use serde_json::Value;
 
 use super::journal::{self, LedgerLine, NewOp, SavedOp};
 use super::staging;
@@ -19,22 +19,28 @@ use super::tail::{Digest, Tail};
 use super::token::Token;
 use crate::config::Limits;
 use crate::drivers::register_db::pace::Pace;
-use crate::drivers::register_db::{DbError, Job, Plan, Step, restore, wal};
+use crate::drivers::register_db::{DbError, Fault as LockFault, Job, Plan, Step, wal};
 use crate::sys::clock;
 
 /// How long the thread sleeps when there is nothing to do; then it looks after the WAL, old operations and retention.
 const IDLE_TICK: Duration = Duration::from_secs(20);
 /// Pause between two runs of retention.
 const RETENTION_EVERY: Duration = Duration::from_secs(3600);
-/// The longest sleep between two batches before the thread looks at its mailbox again.
-const GAP_SLICE: Duration = Duration::from_millis(20);
+/// How long a batch waits for a lock that another process holds; then it looks at its mailbox and tries again, so that a
+/// cancelled operation ends in time and a locked database is never a failure.
+const BATCH_WAIT: Duration = Duration::from_millis(150);
+/// Pause before a batch that could not get the lock is tried again.
+const LOCKED_GAP: Duration = Duration::from_millis(50);
 
 /// An operation in the queue; the first one is being worked on once it has a job.
 struct Queued {
     op: Arc<Op>,
     plan: Plan,
+    /// Where the last committed batch stands.
     position: Option<String>,
     job: Option<Job>,
+    /// What is known of the effect of all committed batches.
+    summary: Option<Value>,
     file: Option<PathBuf>,
     line: LedgerLine,
 }
@@ -55,6 +61,8 @@ pub(super) struct Worker {
     seen_version: i64,
     idle_work: Option<Job>,
     next_retention: Duration,
+    /// Operations that are over but whose end the disk has not taken yet.
+    unrecorded: Vec<(Queued, Outcome)>,
     stopping: bool,
 }
 
@@ -85,6 +93,7 @@ impl Worker {
             seen_version: 0,
             idle_work: None,
             next_retention: clock::boottime(),
+            unrecorded: Vec::new(),
             stopping: false,
         };
         worker.take_up()?;
@@ -95,32 +104,51 @@ impl Worker {
     fn take_up(&mut self) -> Result<(), DbError> {
         let saved = journal::load(&self.conn)?;
         let mut owned = HashSet::new();
+        let last = saved.last().map(|it| it.id);
         for op in saved {
             let status = Status { progress: Some(op.progress), ..new_status(&op.created) };
             let live = self.table.begin(op.id, &op.tokens, status);
             if let Some(outcome) = op.outcome.clone() {
                 self.table.finish(&live, outcome, clock::boottime());
-            } else if let Some(plan) = plan_of(&op) {
+                if last == Some(op.id) {
+                    // Its reply may have been lost with the power.
+                    self.tail.push(&live, digest_of(&op));
+                    self.tail.ended(&live, clock::boottime());
+                }
+            } else if let Some(mut plan) = plan_of(&op) {
                 log::info!("operation {} ({}) goes on", op.id, op.kind);
-                let file = match &plan {
-                    Plan::Restore(plan) => Some(plan.file.clone()),
-                    Plan::Zero(_) | Plan::Split(_) | Plan::Retention => None,
-                };
+                let file = self.locate(&mut plan);
                 owned.extend(file.clone());
                 self.tail.push(&live, digest_of(&op));
+                if op.cancelled {
+                    live.cancel();
+                }
                 let line = ledger_line(&op.who, &format!("db {}", op.kind));
-                self.queue.push_back(Queued { op: live, plan, position: op.position, job: None, file, line });
+                let position = op.position;
+                self.queue.push_back(Queued { op: live, plan, position, job: None, summary: None, file, line });
             } else {
                 let outcome = Outcome { fault: Some(Fault::interrupted()), result: None };
                 in_transaction(&mut self.conn, |tx| journal::finish(tx, op.id, &outcome))?;
                 self.table.finish(&live, outcome, clock::boottime());
             }
         }
-        self.tail.set_chain(journal::chain(&self.conn)?.and_then(|it| serde_json::from_str(&it).ok()));
+        if let Some((header, unbroken)) = journal::chain(&self.conn)? {
+            self.tail.set_chain(serde_json::from_str(&header).ok());
+            if !unbroken {
+                self.tail.break_chain();
+            }
+        }
         if let Err(err) = staging::remove_orphans(&self.staged, &owned) {
             log::warn!("staged files: {err}");
         }
         Ok(())
+    }
+
+    /// The staged file of a plan, where it is now: the state folder may have been moved since.
+    fn locate(&self, plan: &mut Plan) -> Option<PathBuf> {
+        let Plan::Restore(plan) = plan else { return None };
+        plan.file = self.staged.join(plan.file.file_name()?);
+        Some(plan.file.clone())
     }
 
     /// Works until it is told to stop; what is not done goes on after the next start.
@@ -132,6 +160,7 @@ impl Worker {
             if self.stopping {
                 break;
             }
+            self.record();
             let gap = if !self.queue.is_empty() {
                 self.work()
             } else if self.idle_work.is_some() {
@@ -145,8 +174,16 @@ impl Worker {
             // The lock stays free for a whole gap, so that another process's writer gets its turn.
             let until = Instant::now() + gap;
             while let Some(rest) = until.checked_duration_since(Instant::now()).filter(|it| !it.is_zero()) {
-                thread::sleep(rest.min(GAP_SLICE));
+                self.wait(rest);
+                if self.stopping || self.queue.front().is_some_and(|it| it.op.is_cancelled()) {
+                    break;
+                }
             }
+        }
+        // What was cancelled does not go on after the next start.
+        while let Some(at) = self.queue.iter().position(|it| it.op.is_cancelled()) {
+            let queued = self.queue.remove(at).expect("it was found there");
+            self.end(queued, at, Outcome { fault: Some(Fault::cancelled()), result: None });
         }
     }
 
@@ -168,7 +205,10 @@ impl Worker {
         }
     }
 
-    fn begin(&mut self, begin: Begin) -> Result<(Arc<Op>, Token), BeginError> {
+    fn begin(&mut self, mut begin: Begin) -> Result<(Arc<Op>, Token), BeginError> {
+        if begin.deadline <= clock::boottime() {
+            return Err(BeginError::Late);
+        }
         if let Some(op) = begin.digest.as_ref().and_then(|it| self.tail.same(it, clock::boottime())) {
             let token = one_more_token(&mut self.conn, &self.table, &op);
             return Ok((op, token));
@@ -179,6 +219,10 @@ impl Worker {
                 self.limits.waiting_operations
             );
             return Err(BeginError::Busy(text));
+        }
+        // The chain may have broken while the chunk was checked.
+        if let Plan::Restore(plan) = &mut begin.plan {
+            plan.continues &= self.tail.is_unbroken();
         }
         let token = Token::new();
         let line = ledger_line(&begin.who, &begin.command);
@@ -211,7 +255,8 @@ impl Worker {
             path
         });
         let op_of_caller = Arc::clone(&op);
-        self.queue.push_back(Queued { op, plan: begin.plan, position: None, job: None, file, line });
+        let plan = begin.plan;
+        self.queue.push_back(Queued { op, plan, position: None, job: None, summary: None, file, line });
         Ok((op_of_caller, token))
     }
 
@@ -219,8 +264,8 @@ impl Worker {
     /// long the lock is to stay free.
     fn work(&mut self) -> Duration {
         let cancelled = (1..self.queue.len()).find(|&at| self.queue[at].op.is_cancelled());
-        if let Some(queued) = cancelled.and_then(|at| self.queue.remove(at)) {
-            self.end(queued, Outcome { fault: Some(Fault::cancelled()), result: None });
+        if let Some((at, queued)) = cancelled.and_then(|at| Some((at, self.queue.remove(at)?))) {
+            self.end(queued, at, Outcome { fault: Some(Fault::cancelled()), result: None });
             return Duration::ZERO;
         }
         let Some(mut first) = self.queue.pop_front() else { return Duration::ZERO };
@@ -233,10 +278,16 @@ impl Worker {
                 self.queue.push_front(first);
                 self.gap
             }
+            Err(DbError::Sqlite { fault: LockFault::Lock, .. }) => {
+                // Another process holds the lock; an acknowledged operation waits for it as long as it takes.
+                first.job = None;
+                self.queue.push_front(first);
+                LOCKED_GAP
+            }
             Err(err) => {
                 log::error!("operation {}: {err}", first.op.id);
-                let result = first.job.as_ref().map(Job::summary);
-                self.end(first, Outcome { fault: Some(fault(&err)), result });
+                let result = first.summary.clone();
+                self.end(first, 0, Outcome { fault: Some(fault(&err)), result });
                 Duration::ZERO
             }
         }
@@ -245,9 +296,8 @@ impl Worker {
     /// One batch: position, outcome and ledger are in its transaction. `Some` when the operation is over.
     fn batch(&mut self, queued: &mut Queued) -> Result<Option<Outcome>, DbError> {
         if queued.op.is_cancelled() {
-            let result = queued.job.as_ref().map(Job::summary);
-            let outcome = Outcome { fault: Some(Fault::cancelled()), result };
-            self.close(queued, &outcome)?;
+            let outcome = Outcome { fault: Some(Fault::cancelled()), result: queued.summary.clone() };
+            self.close(queued, 0, &outcome)?;
             return Ok(Some(outcome));
         }
         let job = match &mut queued.job {
@@ -258,12 +308,14 @@ impl Worker {
             }),
         };
         job.prepare()?;
-        let started = Instant::now();
+        self.conn.busy_timeout(BATCH_WAIT)?;
         let tx = self.conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let started = Instant::now();
         let step = job.step(&tx, self.pace.rows())?;
+        let position = job.position();
         let outcome = match step {
             Step::More => {
-                journal::save(&tx, queued.op.id, &job.position(), job.progress())?;
+                journal::save(&tx, queued.op.id, &position, job.progress())?;
                 None
             }
             Step::Done => {
@@ -275,32 +327,60 @@ impl Worker {
         };
         tx.commit()?;
         queued.op.step(job.progress(), job.info().into());
-        self.keep_pace(started.elapsed())?;
+        queued.summary = Some(job.summary());
+        queued.position = Some(position);
+        self.keep_pace(started.elapsed());
         Ok(outcome)
     }
 
-    /// Writes the end of an operation that did not run to its end.
-    fn close(&mut self, queued: &mut Queued, outcome: &Outcome) -> Result<(), DbError> {
+    /// Writes the end of an operation that did not run to its end. It stood at `place` of the queue, which it has left.
+    fn close(&mut self, queued: &Queued, place: usize, outcome: &Outcome) -> Result<(), DbError> {
         let tx = self.conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
         let text = outcome.fault.as_ref().map_or("OK", |it| it.text.as_str());
         journal::finish(&tx, queued.op.id, outcome)?;
         journal::ledger(&tx, &LedgerLine { outcome: text.into(), ..queued.line.clone() })?;
-        // The next chunk of a chain that broke cannot be adjacent to anything, so it must bring its own header.
+        // A chain has broken here: the chunk behind must not be joined to the one before.
         if queued.file.is_some() {
-            journal::set_chain(&tx, None)?;
-            restore::end_chain(&tx)?;
-            self.tail.set_chain(None);
+            let behind = self.queue.iter_mut().skip(place).find(|it| it.file.is_some());
+            match behind {
+                Some(Queued { op, plan: Plan::Restore(plan), .. }) => {
+                    plan.continues = false;
+                    let plan = Plan::Restore(plan.clone());
+                    journal::set_plan(&tx, op.id, &serde_json::to_string(&plan).expect("a plan is plain data"))?;
+                }
+                _ => {
+                    journal::break_chain(&tx)?;
+                    self.tail.break_chain();
+                }
+            }
         }
         tx.commit()?;
         Ok(())
     }
 
-    /// [`Worker::close`], then [`Worker::ended`]; if the disk refuses even that, the client still gets its answer.
-    fn end(&mut self, mut queued: Queued, outcome: Outcome) {
-        if let Err(err) = self.close(&mut queued, &outcome) {
-            log::error!("operation {}: its end could not be recorded: {err}", queued.op.id);
+    /// [`Worker::close`], then [`Worker::ended`]; if the disk refuses even that, the client gets its answer and the record
+    /// follows as soon as it can be made.
+    fn end(&mut self, queued: Queued, place: usize, outcome: Outcome) {
+        match self.close(&queued, place, &outcome) {
+            Ok(()) => self.ended(queued, outcome),
+            Err(err) => {
+                log::error!("operation {}: its end could not be recorded yet: {err}", queued.op.id);
+                self.table.finish(&queued.op, outcome.clone(), clock::boottime());
+                self.unrecorded.push((queued, outcome));
+            }
         }
-        self.ended(queued, outcome);
+    }
+
+    /// Tries again to record what ended while the disk was full or locked.
+    fn record(&mut self) {
+        let mut left = Vec::new();
+        for (queued, outcome) in std::mem::take(&mut self.unrecorded) {
+            match self.close(&queued, 0, &outcome) {
+                Ok(()) => self.ended(queued, outcome),
+                Err(_) => left.push((queued, outcome)),
+            }
+        }
+        self.unrecorded = left;
     }
 
     fn ended(&mut self, queued: Queued, outcome: Outcome) {
@@ -311,6 +391,7 @@ impl Worker {
         }
         self.tail.ended(&queued.op, clock::boottime());
         self.table.finish(&queued.op, outcome, clock::boottime());
+        self.expire();
     }
 
     /// One batch of retention, the work of last resort.
@@ -319,43 +400,49 @@ impl Worker {
         match self.idle_batch(&mut job) {
             Ok(Step::More) => self.idle_work = Some(job),
             Ok(Step::Done) => {}
-            Err(err) => log::error!("retention: {err}"),
+            // It begins again at its marks; another process may hold the lock just now.
+            Err(err) => log::debug!("retention: {err}"),
         }
         self.gap
     }
 
     fn idle_batch(&mut self, job: &mut Job) -> Result<Step, DbError> {
         job.prepare()?;
-        let started = Instant::now();
+        self.conn.busy_timeout(BATCH_WAIT)?;
         let tx = self.conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let started = Instant::now();
         let step = job.step(&tx, self.pace.rows())?;
         tx.commit()?;
-        self.keep_pace(started.elapsed())?;
+        self.keep_pace(started.elapsed());
         Ok(step)
     }
 
     /// Tells the pace how long a batch held the lock and whether somebody else writes.
-    fn keep_pace(&mut self, took: Duration) -> Result<(), DbError> {
-        let version = self.conn.query_row("PRAGMA data_version", [], |row| row.get(0))?;
+    fn keep_pace(&mut self, took: Duration) {
+        // If it cannot be read, nothing is known of others, which is the same as no change.
+        let version = self.conn.query_row("PRAGMA data_version", [], |row| row.get(0)).unwrap_or(self.seen_version);
         let other_wrote = self.seen_version != 0 && version != self.seen_version;
         self.seen_version = version;
         self.gap = self.pace.after(clock::boottime(), took, other_wrote);
-        Ok(())
     }
 
     /// What is due when nothing else is: old operations, the WAL, and retention once an hour.
     fn tidy(&mut self) {
         let now = clock::boottime();
-        let gone = self.table.expire(now);
-        if !gone.is_empty()
-            && let Err(err) = in_transaction(&mut self.conn, |tx| journal::forget(tx, &gone))
-        {
-            log::error!("journal: {err}");
-        }
+        self.expire();
         self.checkpoint();
         if now >= self.next_retention {
             self.next_retention = now + RETENTION_EVERY;
             self.idle_work = Some(Job::start(Plan::Retention));
+        }
+    }
+
+    fn expire(&mut self) {
+        let gone = self.table.expire(clock::boottime());
+        if !gone.is_empty()
+            && let Err(err) = in_transaction(&mut self.conn, |tx| journal::forget(tx, &gone))
+        {
+            log::error!("journal: {err}");
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
 /// Makes the entries of a folder durable (creations, renames, removals).
@@ -24,6 +24,18 @@ pub fn replace(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
 /// Makes a folder (and its parents) that only its owner can enter; one that exists is left as it is.
 pub fn private_dir(dir: &Path) -> io::Result<()> {
     fs::DirBuilder::new().recursive(true).mode(0o700).create(dir)
+}
+
+/// Whether a folder that others could have made is ours alone; an error says that it is not.
+pub fn check_private(dir: &Path) -> io::Result<()> {
+    let meta = fs::symlink_metadata(dir)?;
+    // SAFETY: geteuid always succeeds and touches no memory.
+    let ours = meta.uid() == unsafe { libc::geteuid() };
+    if meta.is_dir() && ours && meta.mode() & 0o077 == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::new(io::ErrorKind::PermissionDenied, format!("{}: not a folder of ours alone", dir.display())))
+    }
 }
 
 /// Bytes that an unprivileged process may still write on the file system of `path`.

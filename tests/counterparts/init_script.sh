@@ -3,14 +3,16 @@
 set -eu
 cd "$(dirname "$0")/../.."
 dir=$(mktemp -d)
-trap 'sh "$dir/S50meterd" stop >/dev/null 2>&1 || true; rm -rf "$dir"' EXIT
+trap 'PATH="$dir/bin" busybox ash "$dir/S50meterd" stop >/dev/null 2>&1 || true; rm -rf "$dir"' EXIT
 passed=0
 ok() { passed=$((passed + 1)); echo "ok    $1"; }
 
 mkdir "$dir/bin"
-for tool in busybox sh start-stop-daemon sleep rm printf; do ln -s "$(command -v busybox)" "$dir/bin/$tool"; done
+for tool in busybox sh start-stop-daemon sleep rm printf cat; do ln -s "$(command -v busybox)" "$dir/bin/$tool"; done
 sed -e "s|/usr/sbin/meterd|$PWD/target/release/meterd|" -e "s|/etc/meterd/meterd.json|$dir/meterd.json|" \
 	-e "s|/var/run/meterd.pid|$dir/meterd.pid|" init/S50meterd >"$dir/S50meterd"
+chmod +x "$dir/S50meterd"
+sed -i "1s|.*|#!$dir/bin/sh|" "$dir/S50meterd"
 cat >"$dir/meterd.json" <<EOF
 { "listen": ["127.0.0.1:18089"], "state_dir": "$dir/state" }
 EOF
@@ -26,6 +28,11 @@ run start
 await
 run status && ok "start, then status answers"
 run reload && run status && ok "reload keeps it running"
+service=$(pgrep -P "$(cat "$dir/meterd.pid")" meterd)
+kill -KILL "$service"
+sleep 2
+await
+[ "$service" != "$(pgrep -P "$(cat "$dir/meterd.pid")" meterd)" ] && run status && ok "a service that died is started again"
 pid=$(cat "$dir/meterd.pid")
 run restart
 await

@@ -1,11 +1,16 @@
 //! `POST /cmd/cancel`: `{"token": "..."}`.
 
+use std::sync::Arc;
+
 use serde::Deserialize;
 
 use super::super::{App, failed, note, ok};
 use super::{BadMember, bad};
-use crate::http::Reply;
+use crate::http::Answer;
 use crate::ops::{CancelError, Token, Who};
+
+/// What there is to say when nothing is left to stop.
+const OVER: &str = "token: that operation is over already.";
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -15,6 +20,10 @@ struct Body {
 
 /// The token of a body.
 fn parse(body: &[u8]) -> Result<Token, BadMember> {
+    // serde would take a list for the members in their order.
+    if body.trim_ascii_start().starts_with(b"[") {
+        return bad("body", "must be an object with the member token.");
+    }
     let body: Option<Body> = if body.trim_ascii().is_empty() {
         None
     } else {
@@ -32,19 +41,28 @@ fn parse(body: &[u8]) -> Result<Token, BadMember> {
     }
 }
 
-/// Asks the operation to stop; how it ended is for its status to say.
-pub(in crate::api) fn run(app: &App, body: &[u8], who: Who) -> Reply {
+/// Asks the operation to stop; how it ended is for its status to say. What cannot be cancelled is answered at once; a
+/// cancellation is recorded first.
+pub(in crate::api) fn run(app: &Arc<App>, body: &[u8], who: Who) -> Answer {
     let token = match parse(body) {
         Ok(token) => token,
-        Err(err) => return failed(&err.to_string()),
+        Err(err) => return Answer::Now(failed(&err.to_string())),
     };
-    let (outcome, reply) = match app.table.cancel(&token) {
-        Ok(_) => ("OK", ok()),
-        Err(CancelError::Unknown) => ("unknown token", failed("token: unknown; nothing was cancelled.")),
-        Err(CancelError::Finished) => ("finished already", failed("token: that operation is over already.")),
-    };
-    note(app, &who, "cancel", outcome);
-    reply
+    match app.table.find(&token) {
+        None => return Answer::Now(failed("token: unknown; nothing was cancelled.")),
+        Some(op) if op.outcome().is_some() => return Answer::Now(failed(OVER)),
+        Some(_) => {}
+    }
+    let app = Arc::clone(app);
+    Answer::Detach(Box::new(move |exchange| {
+        exchange.reply(match app.store.cancel(&token) {
+            Ok(()) => {
+                note(&app, &who, "cancel", "OK");
+                ok()
+            }
+            Err(CancelError::Unknown | CancelError::Finished) => failed(OVER),
+        });
+    }))
 }
 
 #[cfg(test)]
@@ -70,6 +88,7 @@ mod tests {
         check(r#"{"token":7}"#, "error: body: invalid type");
         check(r#"{"tokn":"x"}"#, "error: body: unknown field `tokn`");
         check(r#"{"token":"a","token":"b"}"#, "error: body: duplicate field `token`");
-        check("[", "error: body: EOF");
+        check(r#"["473c31462e62848b5352314dfc608669"]"#, "error: body: must be an object");
+        check("{", "error: body: EOF");
     }
 }

@@ -54,8 +54,10 @@ pub enum BodyError {
     Unknown(String),
     /// A member that stands there twice.
     Duplicate(String),
-    /// A member whose value is longer than anything sensible.
-    TooLong(String),
+    /// A member whose name or value is longer than anything sensible, and the limit in bytes.
+    TooLong(String, usize),
+    /// A member whose value is nested deeper than anything sensible.
+    TooDeep(String),
     /// `data` is neither a string nor `null`.
     DataType,
     /// `data` has more base64 characters than this device takes.
@@ -75,7 +77,8 @@ impl fmt::Display for BodyError {
             BodyError::Truncated => f.write_str("The body ends before the JSON object does."),
             BodyError::Unknown(name) => write!(f, "{name}: unknown member."),
             BodyError::Duplicate(name) => write!(f, "{name}: given more than once."),
-            BodyError::TooLong(name) => write!(f, "{name}: longer than {MAX_VALUE} bytes."),
+            BodyError::TooLong(name, max) => write!(f, "{name}: longer than {max} bytes."),
+            BodyError::TooDeep(name) => write!(f, "{name}: nested too deeply."),
             BodyError::DataType => f.write_str("data: must be a string of base64."),
             BodyError::DataTooLarge(max) => write!(
                 f,
@@ -85,6 +88,9 @@ impl fmt::Display for BodyError {
             BodyError::Read(err) => write!(f, "The body could not be read: {err}."),
             BodyError::Write(err) if err.kind() == io::ErrorKind::StorageFull => {
                 f.write_str("data: no room on the meter's disk to hold this chunk.")
+            }
+            BodyError::Write(err) if err.kind() == io::ErrorKind::QuotaExceeded => {
+                f.write_str("data: as much as the meter stages is waiting already; wait until an operation is done.")
             }
             BodyError::Write(err) => write!(f, "data: could not be stored: {err}."),
         }
@@ -221,7 +227,7 @@ impl Source<'_> {
             let byte = self.next()?;
             into.push(byte);
             if into.len() > max {
-                return Err(BodyError::TooLong(name.into()));
+                return Err(BodyError::TooLong(name.into(), max));
             }
             match byte {
                 b'"' => return Ok(()),
@@ -255,8 +261,11 @@ impl Source<'_> {
                     res.push(other);
                 }
             }
-            if res.len() > MAX_VALUE || depth > MAX_DEPTH {
-                return Err(BodyError::TooLong(name.into()));
+            if depth > MAX_DEPTH {
+                return Err(BodyError::TooDeep(name.into()));
+            }
+            if res.len() > MAX_VALUE {
+                return Err(BodyError::TooLong(name.into(), MAX_VALUE));
             }
         }
         // Anything but a well-formed value is refused here, so that the caller only sees type errors.

@@ -160,6 +160,9 @@ impl fmt::Display for DbError {
                 std::io::ErrorKind::FileTooLarge => {
                     f.write_str("data: it holds more rows than the meter can keep aside; restore it in smaller chunks")
                 }
+                std::io::ErrorKind::QuotaExceeded => {
+                    f.write_str("data: as much as the meter stages is waiting already; wait until an operation is done")
+                }
                 std::io::ErrorKind::StorageFull => f.write_str("data: no room on the meter's disk to hold this chunk"),
                 _ => write!(f, "data: its rows could not be put down ({err})"),
             },
