@@ -77,8 +77,8 @@ pub fn run(config: Config, reload: &dyn Fn() -> Result<Config, Failure>) -> Resu
         Arc::new(move |request: &mut http::Request| api::handle(&app, request))
     };
     let on_fatal = Arc::clone(&fatal);
-    let http =
-        http::serve(&run_dir(&config.state_dir)?, &config.limits, handler, Box::new(move |text| on_fatal(text)))?;
+    let run_dir = run_dir(&config.state_dir)?;
+    let http = http::serve(&run_dir, &config.limits, handler, Box::new(move |text| on_fatal(text)))?;
     let verify = {
         let app = Arc::clone(&app);
         Arc::new(move |token: &str| app.auth.is_live(token))
@@ -118,6 +118,8 @@ pub fn run(config: Config, reload: &dyn Fn() -> Result<Config, Failure>) -> Resu
     gate.stop();
     http.stop();
     app.store.stop();
+    // Whatever is left in it is for the next start to remove.
+    let _ = std::fs::remove_dir(&run_dir);
     res
 }
 

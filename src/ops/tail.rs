@@ -107,10 +107,14 @@ mod tests {
     const DIGEST: Digest = [7; 32];
 
     fn begin(table: &Table, tail: &Tail, id: i64) -> Arc<Op> {
-        let status = Status { ts: "1".into(), progress: None, info: None, args: vec![], outcome: None, result: None };
-        let op = table.begin(id, &[], status);
+        let op = enter(table, id);
         tail.push(&op, Some(DIGEST));
         op
+    }
+
+    fn enter(table: &Table, id: i64) -> Arc<Op> {
+        let status = Status { ts: "1".into(), progress: None, info: None, args: vec![], outcome: None, result: None };
+        table.begin(id, &[], status)
     }
 
     #[test]
@@ -142,7 +146,7 @@ mod tests {
     fn an_earlier_chunk_under_way_is_recognised_too() {
         let (table, tail) = (Table::default(), Tail::default());
         let first = begin(&table, &tail, 1);
-        let second = begin(&table, &tail, 2);
+        let second = enter(&table, 2);
         tail.push(&second, Some([8; 32]));
         assert!(tail.same(&DIGEST, Duration::ZERO).is_some());
         for op in [&first, &second] {

@@ -72,7 +72,10 @@ class Meter:
 
     def remove(self):
         if self.process and self.process.poll() is None:
-            self.kill()
+            try:
+                self.stop()
+            except subprocess.TimeoutExpired:
+                self.kill()
         shutil.rmtree(self.dir, ignore_errors=True)
 
     def __enter__(self):
