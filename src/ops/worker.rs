@@ -1,7 +1,10 @@
 //! What the database thread does: batches of the first operation, small transactions in between, and when there is
 //! nothing else, old operations, the WAL and retention. It alone writes.
 
-use std::collections::{HashSet, VecDeque};
+mod take_up;
+mod upkeep;
+
+use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -10,22 +13,20 @@ use crossbeam_channel::{Receiver, RecvTimeoutError};
 use rusqlite::{Connection, TransactionBehavior};
 use serde_json::Value;
 
-use super::journal::{self, LedgerLine, NewOp, SavedOp};
+use super::journal::{self, LedgerLine, NewOp};
 use super::staging;
-use super::status::{Fault, Outcome, Status};
+use super::status::{Fault, Outcome};
 use super::store::{Begin, BeginError, Message, fault, in_transaction, ledger_line, new_status, one_more_token};
 use super::table::{Op, Table};
-use super::tail::{Digest, Tail};
+use super::tail::Tail;
 use super::token::Token;
 use crate::config::Limits;
 use crate::drivers::register_db::pace::Pace;
-use crate::drivers::register_db::{DbError, Fault as LockFault, Job, Plan, Step, wal};
+use crate::drivers::register_db::{DbError, Fault as LockFault, Job, Plan, Step};
 use crate::sys::clock;
 
 /// How long the thread sleeps when there is nothing to do; then it looks after the WAL, old operations and retention.
 const IDLE_TICK: Duration = Duration::from_secs(20);
-/// Pause between two runs of retention.
-const RETENTION_EVERY: Duration = Duration::from_secs(3600);
 /// How long a batch waits for a lock that another process holds; then it looks at its mailbox and tries again, so that a
 /// cancelled operation ends in time and a locked database is never a failure.
 const BATCH_WAIT: Duration = Duration::from_millis(150);
@@ -98,57 +99,6 @@ impl Worker {
         };
         worker.take_up()?;
         Ok(worker)
-    }
-
-    /// Reads the journal: what can go on is queued again, the rest ends as interrupted; orphaned files go.
-    fn take_up(&mut self) -> Result<(), DbError> {
-        let saved = journal::load(&self.conn)?;
-        let mut owned = HashSet::new();
-        let last = saved.last().map(|it| it.id);
-        for op in saved {
-            let status = Status { progress: Some(op.progress), ..new_status(&op.created) };
-            let live = self.table.begin(op.id, &op.tokens, status);
-            if let Some(outcome) = op.outcome.clone() {
-                self.table.finish(&live, outcome, clock::boottime());
-                if last == Some(op.id) {
-                    // Its reply may have been lost with the power.
-                    self.tail.push(&live, digest_of(&op));
-                    self.tail.ended(&live, clock::boottime());
-                }
-            } else if let Some(mut plan) = plan_of(&op) {
-                log::info!("operation {} ({}) goes on", op.id, op.kind);
-                let file = self.locate(&mut plan);
-                owned.extend(file.clone());
-                self.tail.push(&live, digest_of(&op));
-                if op.cancelled {
-                    live.cancel();
-                }
-                let line = ledger_line(&op.who, &format!("db {}", op.kind));
-                let position = op.position;
-                self.queue.push_back(Queued { op: live, plan, position, job: None, summary: None, file, line });
-            } else {
-                let outcome = Outcome { fault: Some(Fault::interrupted()), result: None };
-                in_transaction(&mut self.conn, |tx| journal::finish(tx, op.id, &outcome))?;
-                self.table.finish(&live, outcome, clock::boottime());
-            }
-        }
-        if let Some((header, unbroken)) = journal::chain(&self.conn)? {
-            self.tail.set_chain(serde_json::from_str(&header).ok());
-            if !unbroken {
-                self.tail.break_chain();
-            }
-        }
-        if let Err(err) = staging::remove_orphans(&self.staged, &owned) {
-            log::warn!("staged files: {err}");
-        }
-        Ok(())
-    }
-
-    /// The staged file of a plan, where it is now: the state folder may have been moved since.
-    fn locate(&self, plan: &mut Plan) -> Option<PathBuf> {
-        let Plan::Restore(plan) = plan else { return None };
-        plan.file = self.staged.join(plan.file.file_name()?);
-        Some(plan.file.clone())
     }
 
     /// Works until it is told to stop; what is not done goes on after the next start.
@@ -394,29 +344,6 @@ impl Worker {
         self.expire();
     }
 
-    /// One batch of retention, the work of last resort.
-    fn work_idle(&mut self) -> Duration {
-        let Some(mut job) = self.idle_work.take() else { return Duration::ZERO };
-        match self.idle_batch(&mut job) {
-            Ok(Step::More) => self.idle_work = Some(job),
-            Ok(Step::Done) => {}
-            // It begins again at its marks; another process may hold the lock just now.
-            Err(err) => log::debug!("retention: {err}"),
-        }
-        self.gap
-    }
-
-    fn idle_batch(&mut self, job: &mut Job) -> Result<Step, DbError> {
-        job.prepare()?;
-        self.conn.busy_timeout(BATCH_WAIT)?;
-        let tx = self.conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        let started = Instant::now();
-        let step = job.step(&tx, self.pace.rows())?;
-        tx.commit()?;
-        self.keep_pace(started.elapsed());
-        Ok(step)
-    }
-
     /// Tells the pace how long a batch held the lock and whether somebody else writes.
     fn keep_pace(&mut self, took: Duration) {
         // If it cannot be read, nothing is known of others, which is the same as no change.
@@ -425,38 +352,4 @@ impl Worker {
         self.seen_version = version;
         self.gap = self.pace.after(clock::boottime(), took, other_wrote);
     }
-
-    /// What is due when nothing else is: old operations, the WAL, and retention once an hour.
-    fn tidy(&mut self) {
-        let now = clock::boottime();
-        self.expire();
-        self.checkpoint();
-        if now >= self.next_retention {
-            self.next_retention = now + RETENTION_EVERY;
-            self.idle_work = Some(Job::start(Plan::Retention));
-        }
-    }
-
-    fn expire(&mut self) {
-        let gone = self.table.expire(clock::boottime());
-        if !gone.is_empty()
-            && let Err(err) = in_transaction(&mut self.conn, |tx| journal::forget(tx, &gone))
-        {
-            log::error!("journal: {err}");
-        }
-    }
-
-    fn checkpoint(&mut self) {
-        if let Err(err) = wal::checkpoint(&self.conn) {
-            log::warn!("checkpoint: {err}");
-        }
-    }
-}
-
-fn plan_of(op: &SavedOp) -> Option<Plan> {
-    serde_json::from_str(op.plan.as_deref()?).ok()
-}
-
-fn digest_of(op: &SavedOp) -> Option<Digest> {
-    op.digest.as_deref()?.try_into().ok()
 }
