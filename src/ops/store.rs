@@ -225,6 +225,7 @@ impl Store {
         match id {
             Ok(id) => {
                 self.table.refuse(id, &key, status, outcome, clock::boottime());
+                self.forget(self.table.expire(clock::boottime()));
                 Some(token)
             }
             Err(err) => {
@@ -232,6 +233,20 @@ impl Store {
                 None
             }
         }
+    }
+
+    /// Drops the journal rows of forgotten operations, without waiting for it; what cannot be dropped now goes at the next
+    /// start.
+    fn forget(&self, gone: Vec<i64>) {
+        if gone.is_empty() {
+            return;
+        }
+        let run: Run = Box::new(move |conn| {
+            if let Err(err) = in_transaction(conn, |tx| journal::forget(tx, &gone)) {
+                log::error!("journal: {err}");
+            }
+        });
+        let _ = self.mailbox.try_send(Message::Run(run));
     }
 
     /// Cancels the operation of a token, durably: it does not go on after a restart either.
