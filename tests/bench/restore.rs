@@ -118,8 +118,8 @@ impl Year {
 /// The service checkpoints by the size of the WAL, at the same size as here.
 fn checkpoint_when_large(conn: &Connection, path: &Path) {
     let wal = path.with_extension("db-wal");
-    if std::fs::metadata(wal).is_ok_and(|it| it.len() > 4 << 20) {
-        conn.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(())).unwrap();
+    if std::fs::metadata(wal).is_ok_and(|it| it.len() >= 4 << 20) {
+        conn.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())).unwrap();
     }
 }
 

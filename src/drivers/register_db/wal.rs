@@ -10,11 +10,10 @@ use rusqlite::Connection;
 use super::DbError;
 use super::schema::LOCK_WAIT;
 
-/// Log size from which its pages are copied into the database, as far as readers allow.
+/// Log size from which its pages are copied into the database, as far as readers allow, and an attempt is made to shorten
+/// the file. Without the second, the file would stay as long as it ever was, and its size would ask for a copy at every
+/// call from then on.
 const COPY_FROM: u64 = 4 << 20;
-
-/// Log size from which an attempt is made to shorten the file.
-const SHORTEN_FROM: u64 = 8 << 20;
 
 /// Does what the size of the log asks for, without waiting for anybody. Must not be called within a transaction.
 pub fn checkpoint(conn: &Connection) -> Result<(), DbError> {
@@ -26,13 +25,10 @@ pub fn checkpoint(conn: &Connection) -> Result<(), DbError> {
     // Others that read or write are no failure: the next call will do.
     let run = |mode: &str| conn.query_row(&format!("PRAGMA wal_checkpoint({mode})"), [], |row| row.get::<_, bool>(0));
     run("PASSIVE")?;
-    if SHORTEN_FROM <= size {
-        conn.busy_timeout(Duration::ZERO)?;
-        let res = run("TRUNCATE");
-        conn.busy_timeout(LOCK_WAIT)?;
-        res?;
-    }
-    Ok(())
+    conn.busy_timeout(Duration::ZERO)?;
+    let res = run("TRUNCATE");
+    conn.busy_timeout(LOCK_WAIT)?;
+    Ok(res.map(drop)?)
 }
 
 fn log_of(database: &Path) -> PathBuf {
@@ -59,7 +55,7 @@ mod tests {
         let conn = scratch.db(&[], &[]);
         let log = log_of(&scratch.path("test.db"));
         write(&conn, 9 << 20);
-        assert!(SHORTEN_FROM <= log.metadata().unwrap().len());
+        assert!(COPY_FROM <= log.metadata().unwrap().len());
         checkpoint(&conn).unwrap();
         assert_eq!(log.metadata().unwrap().len(), 0);
     }
@@ -84,7 +80,7 @@ mod tests {
         reader.execute_batch("BEGIN; SELECT count(*) FROM filler").unwrap();
         write(&conn, 9 << 20);
         checkpoint(&conn).unwrap();
-        assert!(SHORTEN_FROM <= log_of(&scratch.path("test.db")).metadata().unwrap().len());
+        assert!(COPY_FROM <= log_of(&scratch.path("test.db")).metadata().unwrap().len());
         reader.execute_batch("COMMIT").unwrap();
         checkpoint(&conn).unwrap();
         assert_eq!(log_of(&scratch.path("test.db")).metadata().unwrap().len(), 0);
