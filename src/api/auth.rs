@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::{App, error, failed};
+use super::{App, failed};
 use crate::auth::{Identity, Login};
 use crate::http::{Reply, Request};
 
@@ -11,11 +11,10 @@ pub(super) fn login(app: &App, request: &Request) -> Reply {
     match app.auth.login(&request.body, &request.peer) {
         Login::Token(jwt) => Reply::json(200, &json!({ "jwt": jwt })),
         Login::Refused(text) => failed(text),
-        Login::Malformed => error(400, "Bad Request"),
+        Login::Malformed => Reply::error(400, "Bad Request"),
         Login::Throttled { retry_after } => {
-            let mut reply = error(429, "Too many failed logins; wait before the next one.");
-            reply.headers.push(("Retry-After", retry_after.to_string()));
-            reply
+            let text = "Too many failed logins; wait before the next one.";
+            Reply::error(429, text).with("Retry-After", retry_after.to_string())
         }
     }
 }
@@ -25,7 +24,7 @@ pub(super) fn logout(app: &App, request: &Request) -> Reply {
     if request.bearer.as_deref().is_some_and(|it| app.auth.logout(it)) {
         Reply::json(200, &json!({ "status": "OK" }))
     } else {
-        error(400, "Bad Request")
+        Reply::error(400, "Bad Request")
     }
 }
 

@@ -17,14 +17,11 @@ use crate::drivers::register_db::text::Header;
 use crate::drivers::register_db::{DbError, Plan, Stamp, rework};
 use crate::http::{Answer, Exchange, Reply};
 use crate::ops::staging::{self, Draft, Staged};
-use crate::ops::{Begin, Fault, Op, Token, Who, store};
+use crate::ops::{Begin, BeginError, Fault, Op, Token, Who, store};
 use crate::sys::{clock, fs};
 
 /// How long an operation may take to begin; the gate has given the request up a little later.
 const BEGIN_WITHIN: Duration = Duration::from_secs(6);
-
-/// What a client is told that comes while the service stops.
-const GOING_DOWN: &str = "The meter is going down; try again when it is back.";
 
 /// `POST /cmd/db`
 pub(super) fn database(app: &Arc<App>, who: Who, respond_async: bool) -> Answer {
@@ -131,7 +128,7 @@ fn begin(
         None => (rework(app, command)?, None, None, None),
         Some(upload) => {
             let digest = digest(command, upload.digest);
-            let arrival = app.store.arrive(&digest).ok_or_else(|| Refusal::Text(GOING_DOWN.into()))?;
+            let arrival = app.store.arrive(&digest).ok_or_else(|| Refusal::Text(BeginError::Stopping.to_string()))?;
             if let Some(same) = arrival.same {
                 return Ok(same);
             }

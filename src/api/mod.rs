@@ -51,13 +51,11 @@ impl App {
 /// Answers one request.
 pub fn handle(app: &Arc<App>, request: &mut Request) -> Answer {
     let Some(found) = route::find(&request.path) else {
-        return Answer::Now(error(404, &format!("{}: no such resource.", request.path)));
+        return Answer::Now(Reply::error(404, &format!("{}: no such resource.", request.path)));
     };
     if request.method != found.method {
         let text = format!("{}: only {} is allowed here.", request.path, found.method);
-        let mut reply = error(405, &text);
-        reply.headers.push(("Allow", found.method.into()));
-        return Answer::Now(reply);
+        return Answer::Now(Reply::error(405, &text).with("Allow", found.method));
     }
     let identity = request.bearer.as_deref().and_then(|it| app.auth.verify(it, &request.peer));
     // A withheld body means that the gate could not verify the token; whatever the token may be worth a moment
@@ -172,12 +170,7 @@ fn unauthorized(app: &App, identity: Option<&Identity>) -> Reply {
 
 /// A failed command or question: HTTP 200 with `error`, as the WebAPI has it.
 pub(crate) fn failed(text: &str) -> Reply {
-    error(200, text)
-}
-
-/// Any other status with an `error` in plain words.
-pub(crate) fn error(status: u16, text: &str) -> Reply {
-    Reply::json(status, &json!({ "error": text }))
+    Reply::error(200, text)
 }
 
 /// `{"status": "OK"}`

@@ -37,9 +37,7 @@ fn parse(query: &mut Query) -> Result<Form, String> {
                 text.map(|it| Stamp::parse(&it).map_err(|err| format!("{name}: {err}."))).transpose()
             };
             let range = Range { from: stamp("from")?, to: stamp("to")? };
-            if let (Some(from), Some(to)) = (&range.from, &range.to)
-                && to < from
-            {
+            if !range.is_ordered() {
                 return Err("from: is later than to.".into());
             }
             let filename = query.take("filename").unwrap_or_else(|| "backup.txt".into());

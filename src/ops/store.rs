@@ -225,7 +225,10 @@ impl Store {
         match id {
             Ok(id) => {
                 self.table.refuse(id, &key, status, outcome, clock::boottime());
-                self.forget(self.table.expire(clock::boottime()));
+                let gone = self.table.expire(clock::boottime());
+                if !gone.is_empty() {
+                    self.forget(gone);
+                }
                 Some(token)
             }
             Err(err) => {
@@ -238,15 +241,7 @@ impl Store {
     /// Drops the journal rows of forgotten operations, without waiting for it; what cannot be dropped now goes at the next
     /// start.
     fn forget(&self, gone: Vec<i64>) {
-        if gone.is_empty() {
-            return;
-        }
-        let run: Run = Box::new(move |conn| {
-            if let Err(err) = in_transaction(conn, |tx| journal::forget(tx, &gone)) {
-                log::error!("journal: {err}");
-            }
-        });
-        let _ = self.mailbox.try_send(Message::Run(run));
+        let _ = self.mailbox.try_send(Message::Run(Box::new(move |conn| forget(conn, &gone))));
     }
 
     /// Cancels the operation of a token, durably: it does not go on after a restart either.
@@ -298,6 +293,15 @@ pub(super) fn one_more_token(conn: &mut Connection, table: &Table, op: &Arc<Op>)
         log::error!("journal: {err}");
     }
     token
+}
+
+/// Drops the journal rows of operations that nobody may ask for any more.
+pub(super) fn forget(conn: &mut Connection, gone: &[i64]) {
+    if !gone.is_empty()
+        && let Err(err) = in_transaction(conn, |tx| journal::forget(tx, gone))
+    {
+        log::error!("journal: {err}");
+    }
 }
 
 /// A ledger line whose outcome is still to be said.

@@ -51,9 +51,8 @@ pub fn parse(members: &Members) -> Result<DbCommand, BadMember> {
     };
     let from = stamp("from", members.from.as_deref())?;
     let to = stamp("to", members.to.as_deref())?;
-    if let (Some(from), Some(to)) = (&from, &to)
-        && to < from
-    {
+    let range = Range { from, to };
+    if !range.is_ordered() {
         return bad("from", "is later than to.");
     }
     let regs = regs(members.regs.as_deref())?;
@@ -67,7 +66,7 @@ pub fn parse(members: &Members) -> Result<DbCommand, BadMember> {
     if more_chunks && action != Action::Restore {
         return bad("more_chunks", format!("only restore takes it, not {}.", action.name()));
     }
-    Ok(DbCommand { action, range: Range { from, to }, regs, more_chunks })
+    Ok(DbCommand { action, range, regs, more_chunks })
 }
 
 fn stamp(name: &'static str, text: Option<&[u8]>) -> Result<Option<Stamp>, BadMember> {

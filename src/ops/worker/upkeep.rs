@@ -6,8 +6,7 @@ use rusqlite::TransactionBehavior;
 
 use super::{BATCH_WAIT, Worker};
 use crate::drivers::register_db::{DbError, Job, Plan, Step, wal};
-use crate::ops::journal;
-use crate::ops::store::in_transaction;
+use crate::ops::store::forget;
 use crate::sys::clock;
 
 /// Pause between two runs of retention.
@@ -50,11 +49,7 @@ impl Worker {
 
     pub(super) fn expire(&mut self) {
         let gone = self.table.expire(clock::boottime());
-        if !gone.is_empty()
-            && let Err(err) = in_transaction(&mut self.conn, |tx| journal::forget(tx, &gone))
-        {
-            log::error!("journal: {err}");
-        }
+        forget(&mut self.conn, &gone);
     }
 
     pub(super) fn checkpoint(&mut self) {

@@ -13,15 +13,6 @@ mod window;
 
 pub use plan::{Checking, Column, RestoreArgs, RestorePlan, plan_restore};
 pub(super) use run::Run;
-
-use rusqlite::Transaction;
-
-use super::{DbError, edge};
-
-/// Ends the chain of chunks: from here on a chunk is joined to the last one only if it is near enough to be adjacent.
-pub fn end_chain(tx: &Transaction) -> Result<(), DbError> {
-    edge::end_chain(tx)
-}
 #[cfg(test)]
 mod tests {
     use std::sync::atomic::AtomicBool;
