@@ -29,6 +29,14 @@ pub struct Config {
     pub secure_only: bool,
     /// What the meter says of itself.
     pub identity: Identity,
+    /// How the machine itself is touched: its clock, its power, its caches.
+    pub platform: Platform,
+    /// The WLAN interface's supplicant; without it the WLAN commands say that it is missing.
+    pub wlan: Option<Wlan>,
+    /// The HomePlug bridge's interface; without it the HomePlug command says that it is missing.
+    pub homeplug: Option<Homeplug>,
+    /// Commands of `/cmd` that this meter does not offer, by their names.
+    pub disabled: Vec<String>,
     /// Sizes and times of the front door and of the database.
     pub limits: Limits,
 }
@@ -105,6 +113,61 @@ pub struct Identity {
     pub hardware: Option<String>,
     /// Further members of `/sys/version`, such as `fw` and `kernel`.
     pub versions: BTreeMap<String, String>,
+}
+
+/// A program with its arguments; run without a shell.
+pub type Command = Vec<String>;
+
+/// How the machine itself is touched. A command whose part is missing answers with an error that names the key.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Platform {
+    /// Reboots the machine, such as `["/sbin/reboot"]`.
+    pub reboot: Option<Command>,
+    /// Writes the system time to the real-time clock, such as `["hwclock", "-w", "-u"]`.
+    pub hwclock: Option<Command>,
+    /// Folder of compressed files that the web server keeps; `clear` empties it.
+    pub web_cache_dir: Option<PathBuf>,
+    /// The NTP service.
+    pub ntp: Option<TimeService>,
+    /// The PTP service.
+    pub ptp: Option<TimeService>,
+    /// Files and folders beyond the state folder that a factory restore removes.
+    pub factory_restore: Vec<PathBuf>,
+}
+
+/// A service that disciplines the clock, and is stopped while somebody sets it.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TimeService {
+    /// Stops it.
+    pub stop: Command,
+    /// Starts it.
+    pub start: Command,
+    /// Prints chrony's sources as `chronyc -c -n sources` does; one that is reachable will override a time that is set.
+    #[serde(default)]
+    pub sources: Option<Command>,
+}
+
+/// Where wpa_supplicant is reached.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Wlan {
+    /// Its control socket for the interface; the file's name is the interface's.
+    pub control: PathBuf,
+    /// Its configuration file, which it must be allowed to rewrite (`update_config=1`).
+    pub config: PathBuf,
+}
+
+/// Where the meter's HomePlug bridge is reached.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Homeplug {
+    /// The network interface that leads to it.
+    pub interface: String,
+    /// The bridge's MAC address, where more than one may answer.
+    #[serde(default)]
+    pub bridge: Option<String>,
 }
 
 /// Every limit that a firmware builder may want to move; the defaults suit a 32 MB device.
@@ -203,6 +266,10 @@ impl Default for Config {
             realm: "Meter Administration".into(),
             secure_only: false,
             identity: Identity::default(),
+            platform: Platform::default(),
+            wlan: None,
+            homeplug: None,
+            disabled: Vec::new(),
             limits: Limits::default(),
         }
     }

@@ -1,4 +1,18 @@
 //! The drivers: plain modules of functions that do the work of a command.
 //! None of them knows the meter's own HTTP, its bodies or its tokens.
 
+pub mod homeplug;
 pub mod register_db;
+pub mod wlan;
+
+use serde_json::Value;
+
+/// How a driver whose work takes time looks back at whoever runs it.
+pub trait Watch: Sync {
+    /// Somebody wants it to stop; to be asked at least every 250 ms.
+    fn cancelled(&self) -> bool;
+    /// How far it is, between 0 and 1.
+    fn progress(&self, share: f64);
+    /// What is known of the result so far; shown while the work goes on, and kept if it is interrupted.
+    fn result(&self, value: Value);
+}

@@ -1,0 +1,1 @@
+//! HomePlug AV bridges: establishing a new network password (VS_SET_KEY).

@@ -1,0 +1,1 @@
+//! The WLAN, through wpa_supplicant's control socket.
