@@ -24,65 +24,14 @@ PASSWORD = "correct horse"
 CHUNK = 2 * 1024 * 1024 // 4 * 3
 
 
-class Meter:
-    """One service with its state folder; `start` may follow `kill` on the same folder."""
+class Client:
+    """Talks to a service on a local port, whoever started it; logs in when a token is needed first."""
 
-    def __init__(self, demo=True, state=None, limits=None, **config):
-        self.dir = tempfile.mkdtemp(prefix="meterd-test-")
-        self.state = state or os.path.join(self.dir, "state")
-        self.config = os.path.join(self.dir, "meterd.json")
-        settings = {"bench": demo, "listen": ["127.0.0.1:0"], "state_dir": self.state, "limits": limits or {}, **config}
-        with open(self.config, "w") as file:
-            json.dump(settings, file)
-        self.cli("user", "set", "owner", stdin=PASSWORD)
-        self.process = None
+    def __init__(self, port=None, user="owner", password=PASSWORD):
+        self.port = port
+        self.user = user
+        self.password = password
         self.token = None
-
-    def cli(self, *args, stdin=""):
-        res = subprocess.run([BINARY, *args, "--config", self.config], input=stdin, capture_output=True, text=True)
-        if res.returncode:
-            raise RuntimeError(f"meterd {' '.join(args)}: {res.stderr}")
-        return res.stdout
-
-    def start(self):
-        env = dict(os.environ, RUST_BACKTRACE="0")
-        self.log = open(os.path.join(self.dir, "log"), "a")
-        self.process = subprocess.Popen(
-            [BINARY, "serve", "--config", self.config], stdout=subprocess.PIPE, stderr=self.log, text=True, env=env
-        )
-        line = self.process.stdout.readline()
-        found = re.search(r"http://([0-9.]+):(\d+)", line)
-        if not found:
-            raise RuntimeError(f"no address in {line!r}; log: {self.read_log()}")
-        self.port = int(found[2])
-        self.token = None
-        return self
-
-    def read_log(self):
-        with open(os.path.join(self.dir, "log")) as file:
-            return file.read()
-
-    def kill(self):
-        self.process.send_signal(signal.SIGKILL)
-        self.process.wait()
-
-    def stop(self):
-        self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(timeout=30)
-
-    def remove(self):
-        if self.process and self.process.poll() is None:
-            try:
-                self.stop()
-            except subprocess.TimeoutExpired:
-                self.kill()
-        shutil.rmtree(self.dir, ignore_errors=True)
-
-    def __enter__(self):
-        return self.start()
-
-    def __exit__(self, *_):
-        self.remove()
 
     def connect(self, timeout=60):
         return http.client.HTTPConnection("127.0.0.1", self.port, timeout=timeout)
@@ -97,7 +46,8 @@ class Meter:
         finally:
             connection.close()
 
-    def login(self, user="owner", password=PASSWORD):
+    def login(self, user=None, password=None):
+        user, password = user or self.user, password or self.password
         _, _, body = self.raw("GET", "/auth/unauthorized")
         challenge = json.loads(body)
         md5 = lambda text: hashlib.md5(text.encode()).hexdigest()
@@ -156,6 +106,67 @@ class Meter:
         if status != 200:
             raise RuntimeError(f"backup: {status} {body[:300]!r}")
         return body.decode()
+
+
+class Meter(Client):
+    """One service with its state folder; `start` may follow `kill` on the same folder."""
+
+    def __init__(self, demo=True, state=None, limits=None, **config):
+        super().__init__()
+        self.dir = tempfile.mkdtemp(prefix="meterd-test-")
+        self.state = state or os.path.join(self.dir, "state")
+        self.config = os.path.join(self.dir, "meterd.json")
+        settings = {"bench": demo, "listen": ["127.0.0.1:0"], "state_dir": self.state, "limits": limits or {}, **config}
+        with open(self.config, "w") as file:
+            json.dump(settings, file)
+        self.cli("user", "set", "owner", stdin=PASSWORD)
+        self.process = None
+
+    def cli(self, *args, stdin=""):
+        res = subprocess.run([BINARY, *args, "--config", self.config], input=stdin, capture_output=True, text=True)
+        if res.returncode:
+            raise RuntimeError(f"meterd {' '.join(args)}: {res.stderr}")
+        return res.stdout
+
+    def start(self):
+        env = dict(os.environ, RUST_BACKTRACE="0")
+        self.log = open(os.path.join(self.dir, "log"), "a")
+        self.process = subprocess.Popen(
+            [BINARY, "serve", "--config", self.config], stdout=subprocess.PIPE, stderr=self.log, text=True, env=env
+        )
+        line = self.process.stdout.readline()
+        found = re.search(r"http://([0-9.]+):(\d+)", line)
+        if not found:
+            raise RuntimeError(f"no address in {line!r}; log: {self.read_log()}")
+        self.port = int(found[2])
+        self.token = None
+        return self
+
+    def read_log(self):
+        with open(os.path.join(self.dir, "log")) as file:
+            return file.read()
+
+    def kill(self):
+        self.process.send_signal(signal.SIGKILL)
+        self.process.wait()
+
+    def stop(self):
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(timeout=30)
+
+    def remove(self):
+        if self.process and self.process.poll() is None:
+            try:
+                self.stop()
+            except subprocess.TimeoutExpired:
+                self.kill()
+        shutil.rmtree(self.dir, ignore_errors=True)
+
+    def __enter__(self):
+        return self.start()
+
+    def __exit__(self, *_):
+        self.remove()
 
     def database(self):
         return sqlite3.connect(f"file:{self.state}/meter.db?mode=ro", uri=True, timeout=30)
