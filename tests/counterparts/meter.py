@@ -64,11 +64,11 @@ class Client:
         self.token = json.loads(body)["jwt"]
         return self.token
 
-    def call(self, method, path, body=None):
+    def call(self, method, path, body=None, **headers):
         """A request with a token: the reply's JSON."""
         if not self.token:
             self.login()
-        headers = {"Authorization": "Bearer " + self.token}
+        headers["Authorization"] = "Bearer " + self.token
         text = None if body is None else json.dumps(body)
         status, _, reply = self.raw(method, path, text, headers)
         if status != 200:
