@@ -198,7 +198,9 @@ class Vm:
         until = time.monotonic() + timeout
         self.first_answer = None
         while self.known_boot == self.boot or self.first_answer is None:
-            if self.first_answer is None and self.answers():
+            # What answers before the guest restarts is the old system.
+            fresh = self.known_boot is None or self.known_boot != self.boot
+            if self.first_answer is None and fresh and self.answers():
                 self.first_answer = time.monotonic() - self.begun
             if until < time.monotonic():
                 raise self.failure("the guest is not ready in time")
