@@ -31,5 +31,5 @@ dist *ARCHES:
     init/dist.sh {{ARCHES}}
 
 # A meter in QEMU, x86 or arm: every test that needs a whole machine, or the named ones.
-vm ARCH="x86" *MODULES:
+vm ARCH="x86" *MODULES: (dist if ARCH == "arm" { "armv7" } else { "x86_64" })
     python3 tests/vm/run.py {{ARCH}} {{MODULES}}

@@ -72,7 +72,11 @@ class Link:
             return self.frames.popleft() if self.frames else None
 
     def send(self, frame):
-        self.socket.sendto(frame, self.peer)
+        """Sends a frame; while the guest has no power it is lost, as on a cable."""
+        try:
+            self.socket.sendto(frame, self.peer)
+        except (FileNotFoundError, ConnectionRefusedError):
+            pass
 
 
 class Vm:
