@@ -9,6 +9,7 @@ pub mod net;
 pub mod poll;
 pub mod privilege;
 pub mod process;
+pub mod program;
 pub mod random;
 
 use std::io;

@@ -86,7 +86,8 @@ def build(arch, binary):
 def fingerprint(arch, binary):
     digest = hashlib.sha256()
     overlay = [it for it in glob.glob(f"{HERE}/overlay/**", recursive=True) if os.path.isfile(it)]
-    for path in [__file__, f"{WORK}/{arch}/stamp", f"{ROOT}/init/S50meterd", binary, *sorted(overlay)]:
+    scripts = sorted(glob.glob(f"{ROOT}/init/S*"))
+    for path in [__file__, f"{WORK}/{arch}/stamp", binary, *scripts, *sorted(overlay)]:
         with open(path, "rb") as file:
             content = file.read()
         digest.update(f"{path} {os.stat(path).st_mode:o} {len(content)}\n".encode() + content)
@@ -107,7 +108,8 @@ def populate(arch, source, tree, binary):
         install_program(source, tree, it)
     copy_modules(source, tree, BOOT + MODULES + RADIO[arch])
     shutil.copytree(os.path.join(HERE, "overlay"), tree, dirs_exist_ok=True)
-    shutil.copy(os.path.join(ROOT, "init", "S50meterd"), os.path.join(tree, "etc/init.d/S50meterd"))
+    for it in glob.glob(os.path.join(ROOT, "init", "S*")):
+        shutil.copy(it, os.path.join(tree, "etc/init.d"))
     shutil.copy(binary, os.path.join(tree, "usr/sbin/meterd"))
     ha1 = hashlib.md5(f"{USER}:{REALM}:{PASSWORD}".encode()).hexdigest()
     with open(os.path.join(tree, "etc/meterd/factory-users.json"), "w") as file:

@@ -25,6 +25,11 @@ def chunk(content):
     return data
 
 
+def upload(step):
+    """The body of a restore of them all."""
+    return {"action": "restore", "data": base64.b64encode(chunk(text(step))).decode()}
+
+
 def run(vm, tally):
     tally.check("the meter boots, and meterd answers a stranger with 401", vm.answers())
     print(f"figure: {vm.arch}: power on to first answer {vm.first_answer:.1f} s, init scripts done {vm.uptime:.1f} s", end="")
@@ -75,8 +80,7 @@ def init_script(vm, tally):
 
 def power_cut(vm, tally):
     """The power fails in the middle of an operation that was acknowledged."""
-    body = {"action": "restore", "data": base64.b64encode(chunk(text(20))).decode()}
-    reply = vm.api.call("POST", "/cmd/db", body, Prefer="respond-async")
+    reply = vm.api.call("POST", "/cmd/db", upload(20), Prefer="respond-async")
     token = reply["token"]
     until = time.monotonic() + 60
     while not (status := vm.api.status(token))["done"] and status["progress"] < 0.2:

@@ -4,6 +4,8 @@ pub mod cancel;
 pub mod clear;
 pub mod db;
 pub mod db_body;
+pub mod reboot;
+pub mod set_time;
 
 use std::fmt;
 
