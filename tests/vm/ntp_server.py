@@ -25,14 +25,15 @@ class NtpServer:
         return time.time() + self.offset
 
     def serve(self):
-        while True:
-            try:
+        try:
+            while True:
                 request, peer = self.socket.recvfrom(512)
-            except OSError:
-                return
-            if len(request) >= 48 and request[0] & 7 == 3:
-                self.asked += 1
-                self.socket.sendto(self.answer(request), peer)
+                if len(request) >= 48 and request[0] & 7 == 3:
+                    self.asked += 1
+                    self.socket.sendto(self.answer(request), peer)
+        except OSError:
+            # Closed, at whatever point that was.
+            return
 
     def answer(self, request):
         """Mode 4, stratum 1 (RFC 5905, section 7.3); the client's transmit stamp comes back as the origin."""
