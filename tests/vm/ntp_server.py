@@ -28,11 +28,12 @@ class NtpServer:
         while True:
             try:
                 request, peer = self.socket.recvfrom(512)
+                if len(request) >= 48 and request[0] & 7 == 3:
+                    self.asked += 1
+                    self.socket.sendto(self.answer(request), peer)
             except OSError:
+                # Closed, perhaps between a question and its answer.
                 return
-            if len(request) >= 48 and request[0] & 7 == 3:
-                self.asked += 1
-                self.socket.sendto(self.answer(request), peer)
 
     def answer(self, request):
         """Mode 4, stratum 1 (RFC 5905, section 7.3); the client's transmit stamp comes back as the origin."""
