@@ -60,7 +60,8 @@ def build(arch, binary):
     """The image of `arch` (amd64 or armhf) with `binary` as its meterd."""
     if not os.path.exists(binary):
         raise SystemExit(f"{binary} is missing; build it first (tests/run names the parts)")
-    subprocess.run([os.path.join(HERE, "packages.sh"), arch], check=True, stdout=sys.stderr)
+    if subprocess.run([os.path.join(HERE, "packages.sh"), arch], stdout=sys.stderr).returncode:
+        raise SystemExit(f"tests/vm/packages.sh {arch} failed; see above")
     image = Image(arch)
     key = fingerprint(arch, binary)
     stamp = os.path.join(image.dir, "key")

@@ -72,7 +72,11 @@ class Link:
             return self.frames.popleft() if self.frames else None
 
     def send(self, frame):
-        self.socket.sendto(frame, self.peer)
+        """Sends a frame; while the guest has no power it is lost, as on a cable."""
+        try:
+            self.socket.sendto(frame, self.peer)
+        except (FileNotFoundError, ConnectionRefusedError):
+            pass
 
 
 class Vm:
@@ -171,13 +175,13 @@ class Vm:
         args += ["-object", "rng-random,filename=/dev/urandom,id=random", "-device", f"virtio-rng-{bus},rng=random"]
         args += ["-chardev", f"socket,id=agent,path={self.path('agent')}"]
         args += ["-device", f"virtio-serial-{bus}", "-device", "virtserialport,chardev=agent,name=agent"]
-        # The kernel names the interfaces in the order in which it meets them, and virtio-mmio slots fill from the end.
         forward = f"user,id=net,hostfwd=tcp:127.0.0.1:{self.api.port}-:80"
         link = f"dgram,id=link,local.type=unix,local.path={self.path('link.guest')}"
         link += f",remote.type=unix,remote.path={self.path('link')}"
         args += ["-netdev", forward, "-netdev", link]
         cards = [("net", "52:54:00:00:00:01"), ("link", "52:54:00:00:00:02")]
-        for name, mac in cards:
+        # The kernel names interfaces in the order in which it meets them: `virt` fills its slots from the last one.
+        for name, mac in reversed(cards) if arm else cards:
             args += ["-device", f"virtio-net-{bus},netdev={name},mac={mac}{rom}"]
         args += ["-drive", f"if=none,id=root,format=raw,readonly=on,file={self.image.root}"]
         args += ["-device", f"virtio-blk-{bus},drive=root,serial=root"]
@@ -198,7 +202,9 @@ class Vm:
         until = time.monotonic() + timeout
         self.first_answer = None
         while self.known_boot == self.boot or self.first_answer is None:
-            if self.first_answer is None and self.answers():
+            # What answers before the guest restarts is the old system.
+            fresh = self.known_boot is None or self.known_boot != self.boot
+            if self.first_answer is None and fresh and self.answers():
                 self.first_answer = time.monotonic() - self.begun
             if until < time.monotonic():
                 raise self.failure("the guest is not ready in time")
