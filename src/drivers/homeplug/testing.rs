@@ -189,7 +189,7 @@ impl Line {
         let nid = unhex(NIDS[usize::from(self.moved[0])]);
         let near: Vec<_> = REMOTE.iter().zip(&self.moved[1..]).filter(|it| *it.1 == self.moved[0]).collect();
         let mut frame = golden(if version == 0 { "nwinfo-int6k" } else { "nwinfo-plctool" }, 2);
-        let (start, count, size) = if version == 0 { (21, 38, 15) } else { (28, 54, 22) };
+        let (start, count, size) = if version == 0 { (21, 38, 15) } else { (28, 54, 24) };
         frame[start..start + 7].copy_from_slice(&nid);
         frame[count] = near.len() as u8;
         let first = if version == 0 { 39 } else { 60 };
