@@ -10,6 +10,7 @@ pub mod packet;
 pub mod poll;
 pub mod privilege;
 pub mod process;
+pub mod program;
 pub mod random;
 
 use std::io;

@@ -5,6 +5,8 @@ pub mod clear;
 pub mod db;
 pub mod db_body;
 pub mod homeplug;
+pub mod reboot;
+pub mod set_time;
 
 use std::fmt;
 
