@@ -2,12 +2,19 @@
 //! Nothing of a password or a DEK gets into its errors.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use serde::Deserialize;
 use serde_json::Value;
 
+use super::super::device::{self, Errand};
+use super::super::{App, failed};
 use super::{BadMember, bad};
-use crate::drivers::homeplug::{MAX_TARGETS, Password, SetPassword, Target};
+use crate::drivers::homeplug::{MAX_TARGETS, Password, SetPassword, Target, set_password};
+use crate::http::{Answer, Request};
+use crate::ops::{Launch, Outcome, Who};
+use crate::platform::PlatformError;
+use crate::sys::packet::bridge_of;
 
 /// Members without their types, because serde would quote a value of the wrong type, and that may be a secret.
 #[derive(Deserialize)]
@@ -19,8 +26,7 @@ struct Body {
 }
 
 /// The command of a body.
-#[cfg_attr(not(test), expect(dead_code))]
-pub(in crate::api) fn parse(body: &[u8]) -> Result<SetPassword, BadMember> {
+fn parse(body: &[u8]) -> Result<SetPassword, BadMember> {
     let choice = "must be \"setpwd\".";
     let body = body.trim_ascii();
     // serde would take a list for the members in their order.
@@ -50,6 +56,24 @@ pub(in crate::api) fn parse(body: &[u8]) -> Result<SetPassword, BadMember> {
         Some(Value::Array(list)) => Ok(SetPassword { password, targets: parse_targets(&list)? }),
         Some(_) => bad("targets", "must be an array of strings."),
     }
+}
+
+/// Sets the password as an operation: bridges may take seconds each.
+pub(in crate::api) fn run(app: &Arc<App>, request: &Request, who: Who) -> Answer {
+    let command = match parse(&request.body) {
+        Ok(command) => command,
+        Err(err) => return Answer::Now(failed(&err.to_string())),
+    };
+    let Some(settings) = app.config.homeplug.clone() else {
+        return Answer::Now(failed(&PlatformError::Missing("homeplug.interface").to_string()));
+    };
+    let launch = Launch { kind: "homeplug", command: "homeplug setpwd".into(), who };
+    let interface = bridge_of(&settings.interface).unwrap_or_else(|| settings.interface.clone());
+    let errand = Errand::new(launch, interface, request);
+    device::run(app, errand, move |work| match set_password(&settings, &command, work) {
+        Ok(result) => Outcome { fault: None, result: Some(result) },
+        Err(err) => device::failure("HOMEPLUG", err.is_cancelled(), err.to_string()),
+    })
 }
 
 /// All targets; one error names every one that is bad, by its place and as far as possible by its address.
