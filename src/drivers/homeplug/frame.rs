@@ -163,7 +163,7 @@ struct Layout {
 }
 
 const V0: Layout = Layout { count: 0, coordinator: 10, stations: 17, network: 18, station: 15 };
-const V1: Layout = Layout { count: 5, coordinator: 16, stations: 26, network: 32, station: 22 };
+const V1: Layout = Layout { count: 5, coordinator: 16, stations: 26, network: 32, station: 24 };
 
 fn networks(payload: &[u8], layout: &Layout) -> Option<Vec<Network>> {
     let count = *payload.get(layout.count)?;
@@ -267,5 +267,11 @@ mod tests {
         for length in 0..19 {
             assert_eq!(request.networks(&frame[20..20 + length]), None, "{length}");
         }
+        // This capture ends with its last station, so it shows how long one is.
+        let request = Request::network_info(HOST, LOCAL, Version::V1);
+        let frame = golden("nwinfo-plctool", 2);
+        let payload = request.confirmed_by(&frame).unwrap();
+        assert!(request.networks(payload).is_some());
+        assert_eq!(request.networks(&payload[..payload.len() - 1]), None);
     }
 }

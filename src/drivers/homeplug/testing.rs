@@ -80,6 +80,8 @@ pub(super) struct Line {
     pub(super) deaf: usize,
     /// Every 100 µs somebody else's frame arrives.
     pub(super) flood: bool,
+    /// The system has an error to report, once, before anything else is heard.
+    pub(super) glitch: bool,
     /// Everything that was sent.
     pub(super) sent: Vec<Vec<u8>>,
     /// Whether each is in the new network: the local bridge, then the remote ones.
@@ -109,6 +111,7 @@ impl Line {
             layout: Some(1),
             deaf: 0,
             flood: false,
+            glitch: false,
             sent: vec![],
             moved: [false; 3],
             inbox: vec![],
@@ -129,6 +132,13 @@ impl Line {
         let mut all: Vec<_> = self.sent.iter().map(name).collect();
         all.dedup();
         all.join(" ")
+    }
+
+    /// A local bridge says that it is there.
+    pub(super) fn present(&mut self, millis: u64, local: Mac) {
+        let mut answer = golden("swver-int6k", 2);
+        answer[6..12].copy_from_slice(&local.0);
+        self.arrive(millis, answer);
     }
 
     fn arrive(&mut self, millis: u64, frame: Vec<u8>) {
@@ -189,7 +199,7 @@ impl Line {
         let nid = unhex(NIDS[usize::from(self.moved[0])]);
         let near: Vec<_> = REMOTE.iter().zip(&self.moved[1..]).filter(|it| *it.1 == self.moved[0]).collect();
         let mut frame = golden(if version == 0 { "nwinfo-int6k" } else { "nwinfo-plctool" }, 2);
-        let (start, count, size) = if version == 0 { (21, 38, 15) } else { (28, 54, 22) };
+        let (start, count, size) = if version == 0 { (21, 38, 15) } else { (28, 54, 24) };
         frame[start..start + 7].copy_from_slice(&nid);
         frame[count] = near.len() as u8;
         let first = if version == 0 { 39 } else { 60 };
@@ -229,9 +239,7 @@ impl Wire for Line {
         match (frame[15], frame[14]) {
             (0x00, 0) => {
                 for local in self.locals.clone() {
-                    let mut answer = golden("swver-int6k", 2);
-                    answer[6..12].copy_from_slice(&local.0);
-                    self.arrive(5, answer);
+                    self.present(5, local);
                 }
             }
             (0x50, 0) => self.set_key(frame),
@@ -242,6 +250,9 @@ impl Wire for Line {
     }
 
     fn receive(&mut self, buffer: &mut [u8], wait: Duration) -> io::Result<Option<usize>> {
+        if std::mem::take(&mut self.glitch) {
+            return Err(io::ErrorKind::NetworkDown.into());
+        }
         let now = self.now();
         let next = self.inbox.first().map(|it| it.0).filter(|it| *it <= now + wait);
         let noise = now + Duration::from_micros(100);

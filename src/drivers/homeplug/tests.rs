@@ -244,6 +244,15 @@ fn the_meters_own_bridge_must_be_one_and_known() {
 }
 
 #[test]
+fn what_waited_before_a_request_is_thrown_away() {
+    let run = go(&REMOTE, None, usize::MAX, |it| {
+        it.glitch = true;
+        it.present(0, OTHER);
+    });
+    assert_eq!(states(&run.outcome.unwrap()), "changed changed / changed, true");
+}
+
+#[test]
 fn a_call_that_is_missed_is_repeated() {
     let run = go(&REMOTE, None, usize::MAX, |it| it.deaf = 2);
     assert_eq!(states(&run.outcome.unwrap()), "changed changed / changed, true");
