@@ -97,7 +97,7 @@ class Line:
         self.stopped = threading.Event()
 
     def start(self):
-        self.threads = [threading.Thread(target=self.run, daemon=True), threading.Thread(target=self.make_noise, daemon=True)]
+        self.threads = [threading.Thread(target=it, daemon=True) for it in (self.run, self.make_noise)]
         for thread in self.threads:
             thread.start()
         return self
