@@ -174,7 +174,8 @@ class Line:
         if choice == 0x0F:
             target, status = bridge, 0
         elif choice == 0x00:
-            target = next((it for it in self.bridges if it.mac == remote and not it.local and it.key == bridge.key), None)
+            reached = [it for it in self.bridges if it.mac == remote and not it.local and it.key == bridge.key]
+            target = reached[0] if reached else None
             if target is None or self.deaf.get(remote, 0) > time.monotonic():
                 status = REMOTE_FAILURE
             else:
