@@ -97,7 +97,7 @@ class Line:
         self.stopped = threading.Event()
 
     def start(self):
-        self.threads = [threading.Thread(target=self.run, daemon=True), threading.Thread(target=self.make_noise, daemon=True)]
+        self.threads = [threading.Thread(target=it, daemon=True) for it in (self.run, self.make_noise)]
         for thread in self.threads:
             thread.start()
         return self
@@ -174,7 +174,8 @@ class Line:
         if choice == 0x0F:
             target, status = bridge, 0
         elif choice == 0x00:
-            target = next((it for it in self.bridges if it.mac == remote and not it.local and it.key == bridge.key), None)
+            reached = [it for it in self.bridges if it.mac == remote and not it.local and it.key == bridge.key]
+            target = reached[0] if reached else None
             if target is None or self.deaf.get(remote, 0) > time.monotonic():
                 status = REMOTE_FAILURE
             else:

@@ -1,9 +1,11 @@
 //! The course of `setpwd`: find the meter's own bridge, have it move the remote bridges into the new network, let it follow
 //! as the last, and look who is there.
 //!
-//! A bridge that has moved cannot be called back over the powerline. So as long as none has, the first failure or a wish to
-//! cancel ends the course with nothing changed; as soon as one has, the meter's own bridge has to follow whatever happens
-//! to the others, or those that moved are lost to it. Cancelling then only spares the targets that were not asked yet.
+//! A bridge that has moved cannot be called back over the powerline. So as long as none is known to have moved, the first
+//! failure or silence ends the course with the meter's own bridge where it was, for a silent target is more often absent
+//! than moved. As soon as one has, the meter's own bridge has to follow whatever happens to the others, or those that moved
+//! are lost to it. Cancelling is heeded between the requests, never while a key is on its way: before the first move it
+//! ends the course with nothing changed, afterwards it spares the targets that were not asked yet.
 
 use std::fmt;
 use std::io;
