@@ -59,12 +59,13 @@ impl Watch for Work {
         let (id, text) = (self.op.id, value.to_string());
         let progress = self.op.status().progress.unwrap_or_default();
         self.op.result(value);
-        // Not waited for: it is for whoever asks after a restart.
-        self.store.later(move |conn| {
-            if let Err(err) = in_transaction(conn, |tx| journal::save(tx, id, &text, progress)) {
-                log::error!("journal: {err}");
-            }
-        });
+        // On disk before the driver goes on: a driver says what it is about to do, and then does it.
+        let saved = self.store.call(move |conn| in_transaction(conn, |tx| journal::save(tx, id, &text, progress)));
+        match saved {
+            Some(Ok(())) => {}
+            Some(Err(err)) => log::error!("journal: {err}"),
+            None => log::error!("journal: a result could not be recorded in time"),
+        }
     }
 }
 
