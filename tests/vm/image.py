@@ -118,11 +118,16 @@ def populate(arch, source, tree, binary):
 
 def install_busybox(source, tree):
     """BusyBox and its links where it wants them itself; the host's BusyBox knows the names, whatever the target."""
-    shutil.copy(os.path.join(source, "bin/busybox"), os.path.join(tree, "bin/busybox"))
+    copy_busybox(source, tree)
     for applet in run("busybox", "--list-full", text=True).split() + ["sbin/init"]:
         path = os.path.join(tree, applet)
         if os.path.isdir(os.path.dirname(path)) and not os.path.lexists(path):
             os.symlink("/bin/busybox", path)
+
+
+def copy_busybox(source, tree):
+    [binary] = glob.glob(f"{source}/bin/busybox") + glob.glob(f"{source}/usr/bin/busybox")
+    shutil.copy(binary, os.path.join(tree, "bin/busybox"))
 
 
 def install_program(source, tree, path):
@@ -199,7 +204,7 @@ def make_initrd(source, tree, target):
     """BusyBox and the drivers that lead to the root file system."""
     for it in "bin modules proc sys dev ro rw new".split():
         os.mkdir(os.path.join(tree, it))
-    shutil.copy(os.path.join(source, "bin/busybox"), os.path.join(tree, "bin/busybox"))
+    copy_busybox(source, tree)
     for it in "sh mount mkdir insmod switch_root cat usleep".split():
         os.symlink("busybox", os.path.join(tree, "bin", it))
     files = module_files(source, BOOT)

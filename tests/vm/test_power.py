@@ -16,7 +16,9 @@ NETWORK = 'ctrl_interface=/run/wpa_supplicant\\nupdate_config=1\\nnetwork={\\n\\
 def run(vm, tally):
     reboot(vm, tally)
     factory_restore(vm, tally)
+    vm.radios(False)
     cuts(vm, tally)
+    vm.radios(True)
 
 
 def reboot(vm, tally):

@@ -10,7 +10,7 @@
 
 `vm.link` is the other end of the guest's eth1 (`recv`, `send`: whole Ethernet frames), `vm.host` the host's loopback as
 the guest sees it, `vm.write` puts a file into the guest. Only /data survives a boot. A boot that fails raises BootError
-with the console's end. Radios: see overlay/sbin/ap; NTP: `vm.use_ntp(port)` with ntp_server.py.
+with the console's end. Radios: `vm.radios` and overlay/sbin/ap; NTP: `vm.use_ntp(port)` with ntp_server.py.
 """
 
 import base64
@@ -304,6 +304,10 @@ class Vm:
         """What the service uses, by the names of /proc/PID/status, in kB."""
         text = self.out("cat /proc/$(pidof meterd)/status")
         return {name: int(size) for name, size in re.findall(r"(Vm\w+|Rss\w+):\s+(\d+) kB", text)}
+
+    def radios(self, wanted):
+        """Whether the boots from now on take the seconds that radios and supplicant need; they do at first."""
+        self.out("rm -f /data/no-radios; /etc/init.d/S60wlan restart" if wanted else "touch /data/no-radios; sync")
 
     def use_ntp(self, port):
         """Makes a server on the host's loopback the guest's only NTP source; without a port there is none."""
