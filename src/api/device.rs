@@ -10,7 +10,7 @@ use crossbeam_channel::{Receiver, bounded};
 use super::long::answer;
 use super::{App, failed, note};
 use crate::drivers::Watch;
-use crate::http::Answer;
+use crate::http::{Answer, Request};
 use crate::ops::{Fault, Launch, Outcome, Work};
 use crate::sys::{clock, net};
 
@@ -21,14 +21,17 @@ const LOOK_EVERY: Duration = Duration::from_millis(100);
 
 /// What a device command needs to know of its request.
 pub(super) struct Errand {
-    /// The operation to begin.
-    pub launch: Launch,
-    /// The network interface that it changes.
-    pub interface: String,
-    /// Where the request came from, as far as that is known.
-    pub peer: Option<IpAddr>,
-    /// The client would rather not wait.
-    pub respond_async: bool,
+    launch: Launch,
+    interface: String,
+    peer: Option<IpAddr>,
+    respond_async: bool,
+}
+
+impl Errand {
+    /// The operation that `request` asks for, which changes the network interface `interface`.
+    pub(super) fn new(launch: Launch, interface: String, request: &Request) -> Errand {
+        Errand { launch, interface, peer: request.peer.ip, respond_async: request.respond_async }
+    }
 }
 
 /// Begins the operation; `body` runs on its thread.
@@ -58,6 +61,15 @@ pub(super) fn run(app: &Arc<App>, errand: Errand, body: impl FnOnce(&Work) -> Ou
         });
         drop(replied);
     }))
+}
+
+/// The end of an operation that its driver did not bring to the wanted end.
+pub(super) fn failure(tag: &'static str, cancelled: bool, text: String) -> Outcome {
+    let fault = match cancelled {
+        true => Fault { text, ..Fault::cancelled() },
+        false => Fault { tag: tag.into(), args: vec![text.clone()], text },
+    };
+    Outcome { fault: Some(fault), result: None }
 }
 
 /// Whether the reply goes over `interface`. Of a peer behind a front that says nothing of it, that must be assumed.

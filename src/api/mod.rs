@@ -124,6 +124,7 @@ fn signed_in(
             return without_options(query, || cmd::reboot::run(app, Why::FactoryRestore, &request.body, who()));
         }
         Resource::Reboot => return without_options(query, || cmd::reboot::run(app, Why::Reboot, &request.body, who())),
+        Resource::Homeplug => return without_options(query, || cmd::homeplug::run(app, request, who())),
         Resource::SetTime => return without_options(query, || cmd::set_time::run(app, &request.body, who())),
         Resource::Db => return without_options(query, || long::database(app, who(), request.respond_async)),
         Resource::Logout => return without_options(query, || Answer::Now(auth::logout(app, request))),

@@ -57,13 +57,15 @@ impl Watch for Work {
 
     fn result(&self, value: Value) {
         let (id, text) = (self.op.id, value.to_string());
+        let progress = self.op.status().progress.unwrap_or_default();
         self.op.result(value);
-        // Not waited for: it is for whoever asks after a restart.
-        self.store.later(move |conn| {
-            if let Err(err) = in_transaction(conn, |tx| journal::save(tx, id, &text, 0.0)) {
-                log::error!("journal: {err}");
-            }
-        });
+        // On disk before the driver goes on: a driver says what it is about to do, and then does it.
+        let saved = self.store.call(move |conn| in_transaction(conn, |tx| journal::save(tx, id, &text, progress)));
+        match saved {
+            Some(Ok(())) => {}
+            Some(Err(err)) => log::error!("journal: {err}"),
+            None => log::error!("journal: a result could not be recorded in time"),
+        }
     }
 }
 
@@ -166,8 +168,11 @@ impl Store {
 impl Work {
     fn end(&self, line: LedgerLine, mut outcome: Outcome) {
         // Whoever did not ask for the end is told what really happened.
-        if outcome.fault == Some(Fault::cancelled()) && !self.op.is_cancelled() {
-            outcome.fault = Some(Fault::interrupted());
+        if let Some(fault) = &mut outcome.fault
+            && fault.tag == Fault::cancelled().tag
+            && !self.op.is_cancelled()
+        {
+            fault.tag = Fault::interrupted().tag;
         }
         if outcome.result.is_none() {
             outcome.result = self.op.status().result;

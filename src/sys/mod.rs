@@ -6,6 +6,7 @@ pub mod clock;
 pub mod fs;
 pub mod host;
 pub mod net;
+pub mod packet;
 pub mod poll;
 pub mod privilege;
 pub mod process;

@@ -25,15 +25,15 @@ class NtpServer:
         return time.time() + self.offset
 
     def serve(self):
-        try:
-            while True:
+        while True:
+            try:
                 request, peer = self.socket.recvfrom(512)
                 if len(request) >= 48 and request[0] & 7 == 3:
                     self.asked += 1
                     self.socket.sendto(self.answer(request), peer)
-        except OSError:
-            # Closed, at whatever point that was.
-            return
+            except OSError:
+                # Closed, perhaps between a question and its answer.
+                return
 
     def answer(self, request):
         """Mode 4, stratum 1 (RFC 5905, section 7.3); the client's transmit stamp comes back as the origin."""

@@ -48,9 +48,10 @@ def main():
     arch, *wanted = sys.argv[1:] or ["x86"]
     tally = Tally()
     sys.stdout.reconfigure(line_buffering=True)
+    found = list(modules(arch, wanted))
     try:
         with Vm(arch) as vm:
-            for name, module in modules(arch, wanted):
+            for name, module in found:
                 attempt(vm, tally, name, module)
     except BootError as err:
         tally.check("the meter boots", False, err)

@@ -14,10 +14,10 @@ NEWEST = 1_000_000
 INIT = "/etc/init.d/S50meterd"
 
 
-def text(step):
+def text(step, rows=ROWS):
     """A row a minute, of counters that grow by `step` up to the same newest ones."""
-    grown = lambda at: NEWEST - (ROWS - 1 - at) * step
-    return backup_text(REGISTERS, [(START + at * 60, [grown(at), grown(at), at, 230]) for at in reversed(range(ROWS))])
+    grown = lambda at: NEWEST - (rows - 1 - at) * step
+    return backup_text(REGISTERS, [(START + at * 60, [grown(at), grown(at), at, 230]) for at in reversed(range(rows))])
 
 
 def chunk(content):

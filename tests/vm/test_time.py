@@ -71,8 +71,7 @@ def exactness(vm, tally):
     for stamp in ("99999999999", "1", "NaN"):
         reply = vm.api.call("POST", "/cmd/set-time", stamp)
         tally.check(f"{stamp} is refused", "error" in reply, reply)
-    error = offset(vm)[0] - (1577934245.5 - time.time())
-    tally.check("and changes nothing", abs(offset(vm)[0]) > YEAR)
+    tally.check("and changes nothing", offset(vm)[0] + time.time() < 1577934245.5 + 600, offset(vm))
 
 
 def undisturbed(vm, tally):
@@ -115,16 +114,18 @@ def beyond_2038(vm, tally):
 
 
 def without_a_server(vm, tally):
-    before = vm.out("pidof chronyd")
+    # chronyd keeps a helper process beside it.
+    pids = lambda: set(vm.out("pidof chronyd").split())
+    before = pids()
     reply, _, _ = set_time(vm, "1893553445.25")
-    after = vm.out("pidof chronyd")
-    tally.check("chronyd was restarted, once", before != after and len(after.split()) == 1, (before, after))
+    after = pids()
+    tally.check("chronyd was restarted, once", not before & after and len(before) == len(after), (before, after))
     time.sleep(3)
     is_off = offset(vm)[0] + time.time() - 1893553445
     tally.check("without a server the time stands", reply == {"status": "OK"} and 0 < is_off < 60, (reply, is_off))
     reply = vm.api.call("POST", "/cmd/set-time", None)
-    again = vm.out("pidof chronyd")
-    tally.check("null restarts it too", reply == {"status": "OK"} and again != after, (reply, again))
+    again = pids()
+    tally.check("null restarts it too", reply == {"status": "OK"} and not again & after, (reply, again))
 
 
 def with_a_server(vm, tally, name, lie):

@@ -312,6 +312,7 @@ class Vm:
     def use_ntp(self, port):
         """Makes a server on the host's loopback the guest's only NTP source; without a port there is none."""
         line = f"server {self.host} port {port} iburst minpoll 0 maxpoll 1\n" if port else ""
+        self.out("mkdir -p /data/chrony")
         self.write("/data/chrony/test.sources", line)
         self.out("/etc/init.d/S45chrony restart")
 
