@@ -4,6 +4,8 @@ pub mod cancel;
 pub mod clear;
 pub mod db;
 pub mod db_body;
+#[cfg_attr(not(test), expect(dead_code))]
+pub mod wlan;
 
 use std::fmt;
 
