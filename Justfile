@@ -25,3 +25,11 @@ kill-sweep POINTS="500" SEED="1":
 # Fuzz one target for a while.
 fuzz TARGET SECONDS="900":
     cd fuzz && cargo +nightly fuzz run {{TARGET}} -- -max_total_time={{SECONDS}}
+
+# Static binaries for x86-64, ARM64 and ARMv7 into target/dist.
+dist *ARCHES:
+    init/dist.sh {{ARCHES}}
+
+# A meter in QEMU, x86 or arm: every test that needs a whole machine, or the named ones.
+vm ARCH="x86" *MODULES: (dist if ARCH == "arm" { "armv7" } else { "x86_64" })
+    python3 tests/vm/run.py {{ARCH}} {{MODULES}}

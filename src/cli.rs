@@ -17,6 +17,7 @@ Commands:
   user del NAME                    remove a user
   ingest                           append rows read from standard input to the register database
   backup [--from T] [--to T]       write a backup to standard output
+  factory-wipe                     carry out a factory restore that is due, before anything else starts at boot
   check                            check config and database
   health                           ask the running service for a sign of life
 
@@ -56,6 +57,8 @@ pub enum Action {
         /// Youngest row.
         to: Option<String>,
     },
+    /// Carry out a factory restore that is due.
+    FactoryWipe,
     /// Check config and database.
     Check,
     /// Ask the running service for a sign of life.
@@ -131,6 +134,7 @@ pub fn parse(args: impl Iterator<Item = String>) -> Result<Invocation, UsageErro
             ["user", "del", name] => Action::UserDel { name: (*name).into() },
             ["ingest"] => Action::Ingest,
             ["backup"] => Action::Backup { from: words.value("--from"), to: words.value("--to") },
+            ["factory-wipe"] => Action::FactoryWipe,
             ["check"] => Action::Check,
             ["health"] => Action::Health,
             other => return Err(UsageError(format!("`{}` is no command", other.join(" ")))),

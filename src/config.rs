@@ -4,12 +4,28 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 use std::time::Duration;
 
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{self, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
+
+/// The commands of `/cmd`, as they are named in its paths.
+const COMMANDS: [&str; 12] = [
+    "activate",
+    "cancel",
+    "clear",
+    "db",
+    "factory-restore",
+    "homeplug",
+    "reboot",
+    "set-time",
+    "test-email",
+    "test-remote",
+    "update",
+    "wlan",
+];
 
 /// The whole configuration; without a file, [`Config::bench`].
 #[derive(Clone, Debug, PartialEq, Deserialize)]
@@ -348,6 +364,21 @@ impl Config {
         if self.realm.is_empty() || self.realm.contains(|it: char| it == ':' || it.is_control()) {
             return fail("realm: must be non-empty, without ':' and control characters".into());
         }
+        if let Some(name) = self.disabled.iter().find(|it| !COMMANDS.contains(&it.as_str())) {
+            return fail(format!("disabled: \"{name}\" is no command of /cmd"));
+        }
+        // These are emptied or removed whole, so a slip must not name the root or whatever folder the service runs in.
+        let folders = [("web_cache_dir", self.platform.web_cache_dir.as_slice())];
+        for (key, paths) in folders.into_iter().chain([("factory_restore", &self.platform.factory_restore[..])]) {
+            if let Some(path) = paths.iter().find(|it| !is_named_from_root(it)) {
+                return fail(format!("platform.{key}: \"{}\" must be an absolute path below the root", path.display()));
+            }
+        }
+        for (key, command) in self.platform.commands() {
+            if command.is_empty() {
+                return fail(format!("platform.{key}: must name a program"));
+            }
+        }
         let limits = &self.limits;
         let positive = [
             ("connections", limits.connections as u64),
@@ -389,9 +420,52 @@ impl Config {
     }
 }
 
+impl Platform {
+    /// Every program, with its key.
+    fn commands(&self) -> impl Iterator<Item = (&'static str, &Command)> {
+        let ntp = self.ntp.iter().flat_map(|it| {
+            let sources = it.sources.iter().map(|it| ("ntp.sources", it));
+            [("ntp.stop", &it.stop), ("ntp.start", &it.start)].into_iter().chain(sources)
+        });
+        let ptp = self.ptp.iter().flat_map(|it| [("ptp.stop", &it.stop), ("ptp.start", &it.start)]);
+        let single = [("reboot", &self.reboot), ("hwclock", &self.hwclock)];
+        single.into_iter().filter_map(|(key, it)| Some((key, it.as_ref()?))).chain(ntp).chain(ptp)
+    }
+}
+
+/// Whether a path is absolute, names something below the root, and does so without detours.
+fn is_named_from_root(path: &Path) -> bool {
+    let mut parts = path.components();
+    parts.next() == Some(Component::RootDir) && {
+        let mut names = parts.peekable();
+        names.peek().is_some() && names.all(|it| matches!(it, Component::Normal(_)))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_removed_must_be_named_in_full() {
+        for path in ["/", "cache", "", "./x", "/var/..", "/var/../x", "//"] {
+            assert!(!is_named_from_root(Path::new(path)), "{path}");
+            let err = load(&format!(r#"{{"platform": {{"web_cache_dir": "{path}"}}}}"#)).unwrap_err();
+            assert!(err.contains("platform.web_cache_dir"), "{err}");
+            let err = load(&format!(r#"{{"platform": {{"factory_restore": ["/x", "{path}"]}}}}"#)).unwrap_err();
+            assert!(err.contains("platform.factory_restore"), "{err}");
+        }
+        load(r#"{"platform": {"web_cache_dir": "/var/cache/www", "factory_restore": ["/data/log/"]}}"#).unwrap();
+    }
+
+    #[test]
+    fn programs_and_commands_are_checked() {
+        let err = load(r#"{"platform": {"ntp": {"stop": ["x"], "start": []}}}"#).unwrap_err();
+        assert!(err.contains("platform.ntp.start"), "{err}");
+        assert!(load(r#"{"platform": {"reboot": []}}"#).unwrap_err().contains("platform.reboot"));
+        assert!(load(r#"{"disabled": ["fly"]}"#).unwrap_err().contains("\"fly\""));
+        load(r#"{"disabled": ["homeplug", "db"]}"#).unwrap();
+    }
 
     #[track_caller]
     fn load(text: &str) -> Result<Config, String> {

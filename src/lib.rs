@@ -3,9 +3,9 @@
 //! The map of the house, in the order a request walks through it:
 //! [`gate`] owns the public sockets and lets only whole, checked requests through; [`http`] hands them to a pool of
 //! workers; [`api`] turns bytes into commands with the help of [`auth`]; [`ops`] keeps long operations, their tokens
-//! and their journal; [`drivers`] do the work; [`sys`] holds every unsafe block. [`config`] and [`sys`] may be used by
-//! all; every other import points down this list. [`service`] puts the parts together, [`cli`] and [`logger`] serve
-//! the binary.
+//! and their journal; [`drivers`] do the work; [`platform`] is the closed list of what touches the machine itself;
+//! [`sys`] holds every unsafe block. [`config`] and [`sys`] may be used by all; every other import points down this
+//! list. [`service`] puts the parts together, [`cli`] and [`logger`] serve the binary.
 
 pub mod gate;
 pub mod http;
@@ -13,6 +13,7 @@ pub mod api;
 pub mod auth;
 pub mod ops;
 pub mod drivers;
+pub mod platform;
 pub mod config;
 pub mod sys;
 

@@ -73,6 +73,10 @@ fn run(invocation: &Invocation) -> Result<(), Failure> {
         Action::UserDel { name } => Ok(users::del(&own(load()?)?.state_dir, name)?),
         Action::Ingest => ingest(&own(load()?)?),
         Action::Backup { from, to } => backup(&load()?, from.as_deref(), to.as_deref()),
+        Action::FactoryWipe => match service::factory_wipe(&load()?)? {
+            true => print("factory restore: all data and settings were removed\n"),
+            false => Ok(()),
+        },
         Action::Check => check(&load()?),
         Action::Health => Ok(service::health(&load()?)?),
     }

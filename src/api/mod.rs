@@ -3,6 +3,7 @@
 
 pub mod auth;
 pub mod cmd;
+mod device;
 pub mod filter;
 pub mod long;
 pub mod query;
@@ -13,15 +14,19 @@ pub mod sys;
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde_json::{Value, json};
 
 use crate::auth::{Auth, Identity};
 use crate::config::Config;
+use crate::drivers::power::Boot;
 use crate::drivers::register_db::{DbError, look};
 use crate::http::{Answer, Reply, Request};
 use crate::ops::{LedgerLine, Store, Table, Who, store};
+use crate::platform::Platform;
 
+use cmd::reboot::Why;
 use query::Query;
 use route::Resource;
 
@@ -33,15 +38,30 @@ pub struct App {
     pub auth: Auth,
     /// Live operations.
     pub table: Arc<Table>,
-    /// The thread that writes the database.
-    pub store: Store,
+    /// The thread that writes the database, and those of other operations.
+    pub store: Arc<Store>,
     /// The database file, for readers of their own.
     pub db_path: PathBuf,
     /// The folder of staged files.
     pub staged: PathBuf,
+    /// What touches the machine itself.
+    pub platform: Platform,
+    /// What is known of the last boot.
+    pub boot: Boot,
+    /// The clock is being set.
+    pub setting_time: AtomicBool,
+    /// The meter goes down: whoever asks for anything is told to wait.
+    pub going_down: AtomicBool,
+    /// Sends the service down, to reboot the machine a second later.
+    pub go_down: Box<dyn Fn() + Send + Sync>,
 }
 
 impl App {
+    /// The answer of a meter that goes down. Clients take it for one that is down, which it is in a moment.
+    fn down() -> Reply {
+        Reply::error(503, "The meter is going down; try again when it is back.").with("Retry-After", "30")
+    }
+
     /// A connection that only reads; it never waits for the writer and never makes the writer wait.
     fn reader(&self) -> Result<rusqlite::Connection, DbError> {
         look::open(&self.db_path)
@@ -50,6 +70,9 @@ impl App {
 
 /// Answers one request.
 pub fn handle(app: &Arc<App>, request: &mut Request) -> Answer {
+    if app.going_down.load(Ordering::Acquire) {
+        return Answer::Now(App::down());
+    }
     let Some(found) = route::find(&request.path) else {
         return Answer::Now(Reply::error(404, &format!("{}: no such resource.", request.path)));
     };
@@ -89,9 +112,20 @@ fn signed_in(
     query: Query,
 ) -> Answer {
     let who = || Who { user: identity.user.clone(), peer: request.peer.to_string() };
+    if let Some(name) = resource.command()
+        && app.config.disabled.iter().any(|it| it == name)
+    {
+        return Answer::Now(failed(&format!("{name}: this meter does not offer this command.")));
+    }
     let value = match resource {
         Resource::Cancel => return without_options(query, || cmd::cancel::run(app, &request.body, who())),
         Resource::Clear => return without_options(query, || cmd::clear::run(app, &request.body, who())),
+        Resource::FactoryRestore => {
+            return without_options(query, || cmd::reboot::run(app, Why::FactoryRestore, &request.body, who()));
+        }
+        Resource::Reboot => return without_options(query, || cmd::reboot::run(app, Why::Reboot, &request.body, who())),
+        Resource::Homeplug => return without_options(query, || cmd::homeplug::run(app, request, who())),
+        Resource::SetTime => return without_options(query, || cmd::set_time::run(app, &request.body, who())),
         Resource::Db => return without_options(query, || long::database(app, who(), request.respond_async)),
         Resource::Logout => return without_options(query, || Answer::Now(auth::logout(app, request))),
         Resource::Rights => return without_options(query, || Answer::Now(auth::rights(identity))),

@@ -19,6 +19,16 @@ pub enum Resource {
     Clear,
     /// `POST /cmd/db`
     Db,
+    /// `POST /cmd/factory-restore`
+    FactoryRestore,
+    /// `POST /cmd/homeplug`
+    Homeplug,
+    /// `POST /cmd/reboot`
+    Reboot,
+    /// `POST /cmd/set-time`
+    SetTime,
+    /// `POST /cmd/wlan`
+    Wlan,
     /// `GET /config/net/hostname`
     Hostname,
     /// `GET /register`
@@ -35,6 +45,8 @@ pub enum Resource {
     Ledger,
     /// `GET /sys/model`
     Model,
+    /// `GET /sys/net/wlan`
+    SysWlan,
     /// `GET /sys/reboot`
     RebootNeeded,
     /// `GET /sys/sn`
@@ -45,6 +57,23 @@ pub enum Resource {
     Uptime,
     /// `GET /sys/version`
     Version,
+}
+
+impl Resource {
+    /// The name of a command of `/cmd`.
+    pub fn command(self) -> Option<&'static str> {
+        Some(match self {
+            Resource::Cancel => "cancel",
+            Resource::Clear => "clear",
+            Resource::Db => "db",
+            Resource::FactoryRestore => "factory-restore",
+            Resource::Homeplug => "homeplug",
+            Resource::Reboot => "reboot",
+            Resource::SetTime => "set-time",
+            Resource::Wlan => "wlan",
+            _ => return None,
+        })
+    }
 }
 
 /// What the caller must be allowed to do.
@@ -101,6 +130,11 @@ pub fn find(path: &str) -> Option<Found<'_>> {
         ["cmd", "cancel"] => (Resource::Cancel, "POST", Save, &[][..]),
         ["cmd", "clear"] => (Resource::Clear, "POST", Save, &[][..]),
         ["cmd", "db"] => (Resource::Db, "POST", Save, &[][..]),
+        ["cmd", "factory-restore"] => (Resource::FactoryRestore, "POST", Save, &[][..]),
+        ["cmd", "homeplug"] => (Resource::Homeplug, "POST", Save, &[][..]),
+        ["cmd", "reboot"] => (Resource::Reboot, "POST", Save, &[][..]),
+        ["cmd", "set-time"] => (Resource::SetTime, "POST", Save, &[][..]),
+        ["cmd", "wlan"] => (Resource::Wlan, "POST", Save, &[][..]),
         ["config", "net", "hostname"] => (Resource::Hostname, "GET", View, &[][..]),
         ["register"] => (Resource::Register, "GET", View, &[][..]),
         ["sys", "status"] => (Resource::StatusRoot, "GET", View, &[][..]),
@@ -109,6 +143,7 @@ pub fn find(path: &str) -> Option<Found<'_>> {
         ["sys", "db", rest @ ..] => (Resource::SysDb, "GET", View, rest),
         ["sys", "ledger", rest @ ..] => (Resource::Ledger, "GET", Save, rest),
         ["sys", "model"] => (Resource::Model, "GET", View, &[][..]),
+        ["sys", "net", "wlan", rest @ ..] => (Resource::SysWlan, "GET", View, rest),
         ["sys", "reboot"] => (Resource::RebootNeeded, "GET", View, &[][..]),
         ["sys", "sn"] => (Resource::Serial, "GET", View, &[][..]),
         ["sys", "time"] => (Resource::Time, "GET", View, &[][..]),
@@ -163,9 +198,11 @@ mod tests {
 
     #[test]
     fn every_command_needs_save_and_post() {
-        for path in ["/cmd/cancel", "/cmd/clear", "/cmd/db"] {
-            let found = find(path).unwrap();
+        let commands = ["cancel", "clear", "db", "factory-restore", "homeplug", "reboot", "set-time", "wlan"];
+        for path in commands.map(|it| format!("/cmd/{it}")) {
+            let found = find(&path).unwrap();
             assert_eq!((found.method, found.need), ("POST", Need::Save), "{path}");
+            assert_eq!(Some(path.as_str()), found.resource.command().map(|it| format!("/cmd/{it}")).as_deref());
         }
     }
 }

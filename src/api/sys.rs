@@ -16,7 +16,7 @@ pub(super) fn value(app: &App, resource: Resource) -> Value {
     let identity = &app.config.identity;
     let or_empty = |it: &Option<String>| json!(it.as_deref().unwrap_or(""));
     match resource {
-        Resource::Boot => json!({ "reason": "unknown reset", "time": null }),
+        Resource::Boot => json!({ "reason": app.boot.reason, "time": app.boot.time }),
         Resource::Hostname => match &identity.hostname {
             Some(name) => json!(name),
             None => json!(sys::host::name()),

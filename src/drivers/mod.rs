@@ -1,7 +1,11 @@
 //! The drivers: plain modules of functions that do the work of a command.
 //! None of them knows the meter's own HTTP, its bodies or its tokens.
 
+pub mod cache;
+pub mod clock;
+pub mod factory;
 pub mod homeplug;
+pub mod power;
 pub mod register_db;
 pub mod wlan;
 
@@ -13,6 +17,7 @@ pub trait Watch: Sync {
     fn cancelled(&self) -> bool;
     /// How far it is, between 0 and 1.
     fn progress(&self, share: f64);
-    /// What is known of the result so far; shown while the work goes on, and kept if it is interrupted.
+    /// What is known of the result so far; shown while the work goes on, and on disk when this returns, so that it is
+    /// known even if the power fails next.
     fn result(&self, value: Value);
 }

@@ -34,7 +34,7 @@ pub(super) enum Who {
 pub(super) enum Class {
     /// Answered by a worker without waiting.
     Quick,
-    /// A command: its answer may wait for seconds.
+    /// A command, or a question to another daemon: its answer may wait for seconds.
     Slow,
     /// A large body for the register database.
     Upload,
@@ -48,6 +48,7 @@ impl Class {
         let path = bare(path);
         match method {
             "POST" if path.starts_with("/cmd/") => Class::Slow,
+            "GET" if path.starts_with("/sys/net/") => Class::Slow,
             "GET" | "HEAD" if path.starts_with("/register") => Class::Download,
             _ => Class::Quick,
         }
@@ -239,6 +240,7 @@ mod tests {
             ("POST", "/cmd/db", Class::Slow),
             ("POST", "/api/cmd/reboot", Class::Slow),
             ("GET", "/cmd/db", Class::Quick),
+            ("GET", "/api/sys/net/wlan/ap", Class::Slow),
             ("GET", "/register", Class::Download),
             ("GET", "/api/register/x", Class::Download),
             ("POST", "/register", Class::Quick),

@@ -21,6 +21,11 @@ impl Fault {
         Fault { tag: "CANCELED".into(), args: Vec::new(), text: "Cancelled.".into() }
     }
 
+    /// A mistake of the service itself.
+    pub fn internal() -> Self {
+        Fault { tag: "INTERNAL".into(), args: Vec::new(), text: "An internal error occurred.".into() }
+    }
+
     /// The service was stopped or lost power, and the operation cannot go on.
     pub fn interrupted() -> Self {
         let text = "The operation was interrupted by a restart of the meter; start it again.";

@@ -14,6 +14,7 @@ use super::staging::Staged;
 use super::status::{Fault, Outcome, Status};
 use super::table::{CancelError, Op, Table};
 use super::tail::{Digest, Tail};
+use super::threads::Threads;
 use super::token::Token;
 use super::worker::{Parts, Worker};
 use crate::config::Limits;
@@ -31,6 +32,9 @@ const SMALL_WAIT: Duration = Duration::from_secs(2);
 const LATE: &str = "The database is locked by another program; nothing was begun, try again.";
 /// Stack of the thread; SQLite's deepest calls take a few tens of KiB.
 const STACK: usize = 512 * 1024;
+/// How long operations may take to find a safe point when the service stops.
+const SAFE_POINT: Duration = Duration::from_secs(5);
+
 /// Why an operation cannot begin.
 #[derive(Debug)]
 pub enum BeginError {
@@ -126,7 +130,8 @@ pub(super) enum Message {
 
 /// The handle to the thread.
 pub struct Store {
-    table: Arc<Table>,
+    pub(super) table: Arc<Table>,
+    pub(super) threads: Threads,
     tail: Arc<Tail>,
     mailbox: Sender<Message>,
     thread: std::sync::Mutex<Option<JoinHandle<()>>>,
@@ -156,7 +161,7 @@ impl Store {
         };
         let thread = thread::Builder::new().name("database".into()).stack_size(STACK).spawn(body);
         let thread = thread.map_err(StoreError::Thread)?;
-        Ok(Store { table, tail, mailbox, thread: std::sync::Mutex::new(Some(thread)) })
+        Ok(Store { table, threads: Threads::default(), tail, mailbox, thread: std::sync::Mutex::new(Some(thread)) })
     }
 
     /// Runs a small transaction on the thread and waits for its answer. `None` when the service is stopping, or when the
@@ -175,14 +180,17 @@ impl Store {
 
     /// Writes a line into the ledger, without waiting for it.
     pub fn note(&self, line: LedgerLine) {
-        let run: Run = Box::new(move |conn| {
-            let res = in_transaction(conn, |tx| journal::ledger(tx, &line));
-            if let Err(err) = res {
+        self.later(move |conn| {
+            if let Err(err) = in_transaction(conn, |tx| journal::ledger(tx, &line)) {
                 log::error!("ledger: {err}");
             }
         });
-        if self.mailbox.try_send(Message::Run(run)).is_err() {
-            log::error!("ledger: too much waits for the database; a line is lost");
+    }
+
+    /// Runs a small transaction without waiting for it.
+    pub(super) fn later(&self, run: impl FnOnce(&mut Connection) + Send + 'static) {
+        if self.mailbox.try_send(Message::Run(Box::new(run))).is_err() {
+            log::error!("journal: too much waits for the database; a line is lost");
         }
     }
 
@@ -241,7 +249,7 @@ impl Store {
     /// Drops the journal rows of forgotten operations, without waiting for it; what cannot be dropped now goes at the next
     /// start.
     fn forget(&self, gone: Vec<i64>) {
-        let _ = self.mailbox.try_send(Message::Run(Box::new(move |conn| forget(conn, &gone))));
+        self.later(move |conn| forget(conn, &gone));
     }
 
     /// Cancels the operation of a token, durably: it does not go on after a restart either.
@@ -268,8 +276,10 @@ impl Store {
         }
     }
 
-    /// Lets the batch in hand end, then stops; what waits goes on after the next start.
+    /// Lets the batch in hand end, and every other operation find a safe point, then stops; what waits goes on after the
+    /// next start.
     pub fn stop(&self) {
+        self.threads.stop(SAFE_POINT);
         let _ = self.mailbox.send(Message::Stop);
         let thread = self.thread.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take();
         if let Some(thread) = thread {

@@ -7,6 +7,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use serde_json::Value;
+
 use super::status::{Outcome, Status};
 use super::token::{Token, TokenKey};
 
@@ -74,6 +76,16 @@ impl Op {
         let mut state = self.state();
         state.status.progress = Some(progress);
         state.status.info = Some(info);
+    }
+
+    /// Notes progress alone.
+    pub fn progress(&self, share: f64) {
+        self.state().status.progress = Some(share);
+    }
+
+    /// Notes what is known of the result so far.
+    pub fn result(&self, value: Value) {
+        self.state().status.result = Some(value);
     }
 
     /// What there is to say now.

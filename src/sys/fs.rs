@@ -38,6 +38,12 @@ pub fn check_private(dir: &Path) -> io::Result<()> {
     }
 }
 
+/// Writes everything that any file system still holds in memory to its disk (sync(2)).
+pub fn sync_everything() {
+    // SAFETY: sync has no arguments and cannot fail.
+    unsafe { libc::sync() };
+}
+
 /// Bytes that an unprivileged process may still write on the file system of `path`.
 pub fn free_space(path: &Path) -> io::Result<u64> {
     use std::os::unix::ffi::OsStrExt;

@@ -1,6 +1,7 @@
 //! What the kernel says of the machine's name and of itself (uname(2)).
 
 use std::ffi::CStr;
+use std::io;
 
 /// The host name.
 pub fn name() -> String {
@@ -10,6 +11,11 @@ pub fn name() -> String {
 /// Release and build of the running kernel.
 pub fn kernel() -> String {
     format!("{} {}", uname(|it| &it.release), uname(|it| &it.version))
+}
+
+/// A random number that the kernel draws at each boot, as text.
+pub fn boot_id() -> io::Result<String> {
+    Ok(std::fs::read_to_string("/proc/sys/kernel/random/boot_id")?.trim().to_owned())
 }
 
 fn uname(field: impl Fn(&libc::utsname) -> &[libc::c_char]) -> String {

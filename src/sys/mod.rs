@@ -6,9 +6,11 @@ pub mod clock;
 pub mod fs;
 pub mod host;
 pub mod net;
+pub mod packet;
 pub mod poll;
 pub mod privilege;
 pub mod process;
+pub mod program;
 pub mod random;
 
 use std::io;

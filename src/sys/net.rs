@@ -1,7 +1,11 @@
 //! Addresses: the machine's own interfaces, and which addresses count as one peer.
 
+use std::ffi::CStr;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, UdpSocket};
+
+/// A port that takes what it gets and never answers (RFC 863); any would do.
+const DISCARD: u16 = 9;
 
 /// One address of an interface with the length of its network prefix.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,14 +49,8 @@ pub fn group(ip: IpAddr) -> IpAddr {
 
 /// The subnets of every configured interface, loopback included (getifaddrs(3)).
 pub fn interfaces() -> io::Result<Vec<Subnet>> {
-    let mut head: *mut libc::ifaddrs = std::ptr::null_mut();
-    // SAFETY: on success the C library stores the head of a list that it owns until freeifaddrs below.
-    super::check(unsafe { libc::getifaddrs(&mut head) })?;
     let mut res = Vec::new();
-    let mut at = head;
-    while !at.is_null() {
-        // SAFETY: `at` is a live element of the list.
-        let it = unsafe { &*at };
+    each(|it| {
         // SAFETY: both pointers come from the same element, whose addresses are of the family they say.
         if let Some((addr, mask)) = unsafe { ip_of(it.ifa_addr).zip(ip_of(it.ifa_netmask)) } {
             let prefix = match mask {
@@ -61,11 +59,46 @@ pub fn interfaces() -> io::Result<Vec<Subnet>> {
             };
             res.push(Subnet { addr, prefix });
         }
+    })?;
+    Ok(res)
+}
+
+/// The name of the interface by which `peer` is reached, as routing stands now; nothing if there is no way to it.
+pub fn interface_towards(peer: IpAddr) -> io::Result<Option<String>> {
+    let peer = canonical(peer);
+    let any: IpAddr = if peer.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
+    // Connecting a datagram socket sends nothing; it only asks the kernel which address it would send from.
+    let socket = UdpSocket::bind((any, 0))?;
+    if socket.connect((peer, DISCARD)).is_err() {
+        return Ok(None);
+    }
+    let own = socket.local_addr()?.ip();
+    let mut res = None;
+    each(|it| {
+        // SAFETY: the address is null or of the family that it says.
+        if unsafe { ip_of(it.ifa_addr) } == Some(own) {
+            // SAFETY: the name is a C string of the live element.
+            res = Some(unsafe { CStr::from_ptr(it.ifa_name) }.to_string_lossy().into_owned());
+        }
+    })?;
+    Ok(res)
+}
+
+/// Shows every address of every interface (getifaddrs(3)).
+fn each(mut show: impl FnMut(&libc::ifaddrs)) -> io::Result<()> {
+    let mut head: *mut libc::ifaddrs = std::ptr::null_mut();
+    // SAFETY: on success the C library stores the head of a list that it owns until freeifaddrs below.
+    super::check(unsafe { libc::getifaddrs(&mut head) })?;
+    let mut at = head;
+    while !at.is_null() {
+        // SAFETY: `at` is a live element of the list.
+        let it = unsafe { &*at };
+        show(it);
         at = it.ifa_next;
     }
     // SAFETY: `head` came from getifaddrs and is freed once.
     unsafe { libc::freeifaddrs(head) };
-    Ok(res)
+    Ok(())
 }
 
 /// The address in a socket address of either IP family.
@@ -100,6 +133,11 @@ mod tests {
     fn loopback_is_among_the_interfaces() {
         let all = interfaces().unwrap();
         assert!(all.iter().any(|it| it.contains("127.9.9.9".parse().unwrap())), "{all:?}");
+    }
+
+    #[test]
+    fn a_way_leads_over_an_interface() {
+        assert_eq!(interface_towards("127.0.0.1".parse().unwrap()).unwrap().as_deref(), Some("lo"));
     }
 
     #[test]

@@ -28,3 +28,8 @@ pub fn bytes<const N: usize>() -> [u8; N] {
     fill(&mut res);
     res
 }
+
+/// Sixteen random hexadecimal digits, for a file that is to have a name of its own.
+pub fn name() -> String {
+    format!("{:016x}", u64::from_ne_bytes(bytes()))
+}

@@ -40,6 +40,14 @@ await
 run stop
 if run status 2>/dev/null; then echo "FAIL  stop"; exit 1; fi
 ok "stop ends it"
+sed -e "s|/usr/sbin/meterd|$PWD/target/release/meterd|" -e "s|/etc/meterd/meterd.json|$dir/meterd.json|" \
+	-e 's|--syslog||' init/S20factory-restore >"$dir/S20factory-restore"
+before=$(ls "$dir/state")
+PATH="$dir/bin" busybox ash "$dir/S20factory-restore" start
+[ "$before" = "$(ls "$dir/state")" ] && ok "the boot step does nothing without an order"
+echo 1.5 >"$dir/state/factory-restore"
+PATH="$dir/bin" busybox ash "$dir/S20factory-restore" start
+[ "$(ls "$dir/state")" = "$(printf 'boot.json\nlock')" ] && ok "and removes everything with one"
 echo '{ "listn": [] }' >"$dir/meterd.json"
 if run start 2>/dev/null; then echo "FAIL  a broken configuration starts"; exit 1; fi
 ok "a broken configuration is refused at start"

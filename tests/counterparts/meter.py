@@ -24,10 +24,95 @@ PASSWORD = "correct horse"
 CHUNK = 2 * 1024 * 1024 // 4 * 3
 
 
-class Meter:
+class Client:
+    """Talks to a service on a local port, whoever started it; logs in when a token is needed first."""
+
+    def __init__(self, port=None, user="owner", password=PASSWORD):
+        self.port = port
+        self.user = user
+        self.password = password
+        self.token = None
+
+    def connect(self, timeout=60):
+        return http.client.HTTPConnection("127.0.0.1", self.port, timeout=timeout)
+
+    def raw(self, method, path, body=None, headers=None):
+        """One request on a connection of its own: status, headers, body."""
+        connection = self.connect()
+        try:
+            connection.request(method, "/api" + path, body, headers or {})
+            reply = connection.getresponse()
+            return reply.status, reply.headers, reply.read()
+        finally:
+            connection.close()
+
+    def login(self, user=None, password=None):
+        user, password = user or self.user, password or self.password
+        _, _, body = self.raw("GET", "/auth/unauthorized")
+        challenge = json.loads(body)
+        md5 = lambda text: hashlib.md5(text.encode()).hexdigest()
+        client_nonce = secrets.token_hex(16)
+        ha1 = md5(f"{user}:{challenge['rlm']}:{password}")
+        login = {
+            "rlm": challenge["rlm"],
+            "usr": user,
+            "nnc": challenge["nnc"],
+            "cnnc": client_nonce,
+            "hash": md5(f"{ha1}:{challenge['nnc']}:{client_nonce}"),
+        }
+        _, _, body = self.raw("POST", "/auth/login", json.dumps(login))
+        self.token = json.loads(body)["jwt"]
+        return self.token
+
+    def call(self, method, path, body=None, **headers):
+        """A request with a token: the reply's JSON."""
+        if not self.token:
+            self.login()
+        headers["Authorization"] = "Bearer " + self.token
+        text = None if body is None else json.dumps(body)
+        status, _, reply = self.raw(method, path, text, headers)
+        if status != 200:
+            raise RuntimeError(f"{method} {path}: {status} {reply[:300]!r}")
+        return json.loads(reply)
+
+    def db(self, **members):
+        return self.call("POST", "/cmd/db", members)
+
+    def status(self, token):
+        return self.call("GET", f"/sys/status/{token}")["result"]
+
+    def finish(self, token, timeout=120):
+        """Waits until an operation is over: its status."""
+        until = time.monotonic() + timeout
+        while time.monotonic() < until:
+            status = self.status(token)
+            if status["done"]:
+                return status
+            time.sleep(0.02)
+        raise RuntimeError(f"{token} does not end: {status}")
+
+    def restore(self, data, **members):
+        """One chunk to its end; the last reply or status."""
+        reply = self.db(action="restore", data=base64.b64encode(data).decode(), **members)
+        if "error" in reply:
+            raise RuntimeError(reply["error"])
+        return self.finish(reply["token"])
+
+    def backup(self, query=""):
+        if not self.token:
+            self.login()
+        headers = {"Authorization": "Bearer " + self.token}
+        status, _, body = self.raw("GET", "/register?format=backup" + query, None, headers)
+        if status != 200:
+            raise RuntimeError(f"backup: {status} {body[:300]!r}")
+        return body.decode()
+
+
+class Meter(Client):
     """One service with its state folder; `start` may follow `kill` on the same folder."""
 
     def __init__(self, demo=True, state=None, limits=None, **config):
+        super().__init__()
         self.dir = tempfile.mkdtemp(prefix="meterd-test-")
         self.state = state or os.path.join(self.dir, "state")
         self.config = os.path.join(self.dir, "meterd.json")
@@ -36,7 +121,6 @@ class Meter:
             json.dump(settings, file)
         self.cli("user", "set", "owner", stdin=PASSWORD)
         self.process = None
-        self.token = None
 
     def cli(self, *args, stdin=""):
         res = subprocess.run([BINARY, *args, "--config", self.config], input=stdin, capture_output=True, text=True)
@@ -83,79 +167,6 @@ class Meter:
 
     def __exit__(self, *_):
         self.remove()
-
-    def connect(self, timeout=60):
-        return http.client.HTTPConnection("127.0.0.1", self.port, timeout=timeout)
-
-    def raw(self, method, path, body=None, headers=None):
-        """One request on a connection of its own: status, headers, body."""
-        connection = self.connect()
-        try:
-            connection.request(method, "/api" + path, body, headers or {})
-            reply = connection.getresponse()
-            return reply.status, reply.headers, reply.read()
-        finally:
-            connection.close()
-
-    def login(self, user="owner", password=PASSWORD):
-        _, _, body = self.raw("GET", "/auth/unauthorized")
-        challenge = json.loads(body)
-        md5 = lambda text: hashlib.md5(text.encode()).hexdigest()
-        client_nonce = secrets.token_hex(16)
-        ha1 = md5(f"{user}:{challenge['rlm']}:{password}")
-        login = {
-            "rlm": challenge["rlm"],
-            "usr": user,
-            "nnc": challenge["nnc"],
-            "cnnc": client_nonce,
-            "hash": md5(f"{ha1}:{challenge['nnc']}:{client_nonce}"),
-        }
-        _, _, body = self.raw("POST", "/auth/login", json.dumps(login))
-        self.token = json.loads(body)["jwt"]
-        return self.token
-
-    def call(self, method, path, body=None):
-        """A request with a token: the reply's JSON."""
-        if not self.token:
-            self.login()
-        headers = {"Authorization": "Bearer " + self.token}
-        text = None if body is None else json.dumps(body)
-        status, _, reply = self.raw(method, path, text, headers)
-        if status != 200:
-            raise RuntimeError(f"{method} {path}: {status} {reply[:300]!r}")
-        return json.loads(reply)
-
-    def db(self, **members):
-        return self.call("POST", "/cmd/db", members)
-
-    def status(self, token):
-        return self.call("GET", f"/sys/status/{token}")["result"]
-
-    def finish(self, token, timeout=120):
-        """Waits until an operation is over: its status."""
-        until = time.monotonic() + timeout
-        while time.monotonic() < until:
-            status = self.status(token)
-            if status["done"]:
-                return status
-            time.sleep(0.02)
-        raise RuntimeError(f"{token} does not end: {status}")
-
-    def restore(self, data, **members):
-        """One chunk to its end; the last reply or status."""
-        reply = self.db(action="restore", data=base64.b64encode(data).decode(), **members)
-        if "error" in reply:
-            raise RuntimeError(reply["error"])
-        return self.finish(reply["token"])
-
-    def backup(self, query=""):
-        if not self.token:
-            self.login()
-        headers = {"Authorization": "Bearer " + self.token}
-        status, _, body = self.raw("GET", "/register?format=backup" + query, None, headers)
-        if status != 200:
-            raise RuntimeError(f"backup: {status} {body[:300]!r}")
-        return body.decode()
 
     def database(self):
         return sqlite3.connect(f"file:{self.state}/meter.db?mode=ro", uri=True, timeout=30)

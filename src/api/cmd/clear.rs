@@ -3,12 +3,15 @@
 use std::sync::Arc;
 
 use rusqlite::{Connection, TransactionBehavior};
+use serde_json::json;
 
 use super::super::{App, failed, note, ok};
 use super::{BadMember, bad};
+use crate::drivers::cache;
 use crate::drivers::register_db::{DbError, append};
-use crate::http::Answer;
+use crate::http::{Answer, Exchange, Reply};
 use crate::ops::Who;
+use crate::platform::PlatformError;
 
 /// What can be cleared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,9 +34,8 @@ pub(in crate::api) fn run(app: &Arc<App>, body: &[u8], who: Who) -> Answer {
     match parse(body) {
         Err(err) => Answer::Now(failed(&err.to_string())),
         Ok(What::WebCache) => {
-            let text = "web_cache: this meter has no web cache that meterd keeps.";
-            note(app, &who, "clear web_cache", text);
-            Answer::Now(failed(text))
+            let app = Arc::clone(app);
+            Answer::Detach(Box::new(move |exchange| clear_web_cache(&app, &who, exchange)))
         }
         Ok(What::Excess) => {
             let app = Arc::clone(app);
@@ -46,6 +48,37 @@ pub(in crate::api) fn run(app: &Arc<App>, body: &[u8], who: Who) -> Answer {
                 note(&app, &who, "clear excess", outcome.as_ref().err().map_or("OK", String::as_str));
                 exchange.reply(outcome.map_or_else(|text| failed(&text), |()| ok()));
             }))
+        }
+    }
+}
+
+/// Answers as soon as the cache is empty for those who use it; deleting what it held takes longer.
+fn clear_web_cache(app: &App, who: &Who, exchange: Exchange) {
+    let note = |outcome: &str| note(app, who, "clear web_cache", outcome);
+    let Some(folder) = &app.config.platform.web_cache_dir else {
+        let err = PlatformError::Missing("platform.web_cache_dir");
+        note(&err.to_string());
+        return exchange.reply(failed(&format!("web_cache: {err}.")));
+    };
+    let outcome = cache::set_aside(folder);
+    match outcome {
+        Ok(Some(aside)) => {
+            note("OK");
+            exchange.reply(ok());
+            if let Err(err) = aside.delete() {
+                // It is out of sight, and goes the next time.
+                log::warn!("{}: {err}", folder.display());
+            }
+        }
+        Ok(None) => {
+            let text = format!("OK; there was nothing to clear: {} does not exist", folder.display());
+            note(&text);
+            exchange.reply(Reply::json(200, &json!({ "status": text })));
+        }
+        Err(err) => {
+            let text = format!("web_cache: {}: {err}.", folder.display());
+            note(&text);
+            exchange.reply(failed(&text));
         }
     }
 }

@@ -4,6 +4,9 @@ pub mod cancel;
 pub mod clear;
 pub mod db;
 pub mod db_body;
+pub mod homeplug;
+pub mod reboot;
+pub mod set_time;
 #[cfg_attr(not(test), expect(dead_code))]
 pub mod wlan;
 

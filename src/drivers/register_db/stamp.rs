@@ -2,6 +2,7 @@
 //! whole seconds that rows are stamped with. Floats are deliberately absent, and so is every clock.
 
 use std::fmt;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -65,6 +66,12 @@ impl Stamp {
     /// A stamp from nanoseconds since 1970.
     pub fn from_nanos(nanos: u128) -> Stamp {
         Stamp(i128::try_from(nanos).unwrap_or(i128::MAX).min(MAX_SECONDS * NANOS))
+    }
+
+    /// The time since 1970; the last moment that a duration holds if it is later.
+    pub fn since_epoch(self) -> Duration {
+        let seconds = u64::try_from(self.0 / NANOS).unwrap_or(u64::MAX);
+        Duration::new(seconds, (self.0 % NANOS) as u32)
     }
 
     /// The last whole second that is not younger.

@@ -40,7 +40,9 @@ impl Worker {
                 let position = op.position;
                 self.queue.push_back(Queued { op: live, plan, position, job: None, summary: None, file, line });
             } else {
-                let outcome = Outcome { fault: Some(Fault::interrupted()), result: None };
+                // What its driver had told of its result is all that is known of its effect.
+                let result = op.position.as_deref().and_then(|it| serde_json::from_str(it).ok());
+                let outcome = Outcome { fault: Some(Fault::interrupted()), result };
                 in_transaction(&mut self.conn, |tx| journal::finish(tx, op.id, &outcome))?;
                 self.table.finish(&live, outcome, clock::boottime());
             }

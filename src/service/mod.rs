@@ -1,32 +1,38 @@
 //! The service from start to orderly stop: opens everything in order, watches itself, and says what to try next.
 
+mod bench;
+mod health;
+mod power;
+
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io;
-use std::net::{Ipv4Addr, Ipv6Addr, TcpStream};
+use std::net::SocketAddr;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::OpenOptionsExt;
-use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::thread;
 use std::time::Duration;
 
 use crossbeam_channel::{Sender, bounded, select};
 use sha2::{Digest, Sha256};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
-use signal_hook::iterator::Signals;
+use signal_hook::iterator::{Handle, Signals};
 
 use crate::api::{self, App};
-use crate::auth::{self, Auth, Privileges, Secret};
+use crate::auth::Auth;
 use crate::config::{Config, Listen};
-use crate::drivers::register_db::{Stamp, demo, schema};
+use crate::drivers::{self, cache, factory};
 use crate::ops::token::hex;
 use crate::ops::{Store, Table, staging};
-use crate::sys::{clock, fs, random};
+use crate::platform::Platform;
+use crate::sys::{fs, host, random};
 use crate::{gate, http};
 
-/// The user that bench mode makes.
-const BENCH_USER: &str = "owner";
+pub use health::health;
+use power::Down;
+
 /// Name of the database in the state folder.
 const DATABASE: &str = "meter.db";
 /// How often the service asks itself for a sign of life.
@@ -40,6 +46,7 @@ const PROBES: u32 = 3;
 enum Event {
     Stop,
     Reload,
+    GoDown,
     Fatal(String),
 }
 
@@ -52,26 +59,47 @@ pub fn database_path(config: &Config) -> PathBuf {
 }
 
 /// Serves until a signal asks to stop; an error means that it could not serve (any longer).
-pub fn run(config: Config, reload: &dyn Fn() -> Result<Config, Failure>) -> Result<(), Failure> {
+pub fn run(mut config: Config, reload: &dyn Fn() -> Result<Config, Failure>) -> Result<(), Failure> {
+    loop {
+        match serve(&config, reload)? {
+            End::Stopped => return Ok(()),
+            // Clients of a bench meter find it again where it was, also if the system had chosen the port.
+            End::Restarted(addrs) => config.listen = at_the_same_place(&config.listen, addrs),
+        }
+    }
+}
+
+/// How serving ended.
+enum End {
+    Stopped,
+    /// Bench mode plays a reboot by starting all over; these were its TCP addresses.
+    Restarted(Vec<SocketAddr>),
+}
+
+fn at_the_same_place(listen: &[Listen], addrs: Vec<SocketAddr>) -> Vec<Listen> {
+    let mut addrs = addrs.into_iter();
+    let same = |it: &Listen| match it {
+        Listen::Tcp(addr) => Listen::Tcp(addrs.next().unwrap_or(*addr)),
+        unix => unix.clone(),
+    };
+    listen.iter().map(same).collect()
+}
+
+fn serve(config: &Config, reload: &dyn Fn() -> Result<Config, Failure>) -> Result<End, Failure> {
     fs::private_dir(&config.state_dir).map_err(|err| format!("{}: {err}", config.state_dir.display()))?;
     let _lock = lock(&config.state_dir)?;
     let (events, inbox) = bounded::<Event>(16);
     // First of all, so that no signal at any time after this kills the service halfway through its start.
-    forward_signals(events.clone())?;
+    let signals = forward_signals(events.clone())?;
     let fatal = {
         let events = events.clone();
         move |text: String| drop(events.try_send(Event::Fatal(text)))
     };
     let fatal: Arc<dyn Fn(String) + Send + Sync> = Arc::new(fatal);
 
-    let password = if config.bench { prepare_bench(&config)? } else { None };
-    let auth = Auth::open(&config)?;
-    let table = Arc::new(Table::default());
-    let staged = staging::folder(&config.state_dir)?;
-    let db_path = database_path(&config);
-    let store = Store::start(&db_path, staged.clone(), &config.limits, Arc::clone(&table), Arc::clone(&fatal))?;
-    let app = Arc::new(App { config: config.clone(), auth, table, store, db_path, staged });
-
+    tidy(config)?;
+    let password = if config.bench { bench::prepare(config)? } else { None };
+    let app = Arc::new(open(config, &events, Arc::clone(&fatal))?);
     let handler = {
         let app = Arc::clone(&app);
         Arc::new(move |request: &mut http::Request| api::handle(&app, request))
@@ -86,16 +114,21 @@ pub fn run(config: Config, reload: &dyn Fn() -> Result<Config, Failure>) -> Resu
     let probe = http.probe_path();
     let (quick, slow) = (http.quick_path(), http.slow_path());
     let gate = gate::start(&config.listen, config.secure_only, &config.limits, &quick, &slow, &probe, verify)?;
-    let gate_ended = gate.ended();
-    announce(&app, gate.local_addrs(), password.as_deref());
+    let addrs = gate.local_addrs().to_vec();
+    bench::announce(&app, &addrs, password.as_deref());
     drop(events);
 
+    let gate_ended = gate.ended();
     let mut missed = 0;
     let res = loop {
         select! {
             recv(inbox) -> event => match event {
-                Ok(Event::Stop) | Err(_) => break Ok(()),
+                Ok(Event::Stop) | Err(_) => break Ok(End::Stopped),
                 Ok(Event::Fatal(text)) => break Err(text.into()),
+                Ok(Event::GoDown) => break power::go_down(&app, &inbox).map(|down| match down {
+                    Down::Stopped => End::Stopped,
+                    Down::Played => End::Restarted(addrs),
+                }),
                 Ok(Event::Reload) => {
                     app.auth.reload();
                     report_reload(&app.config, reload);
@@ -118,14 +151,64 @@ pub fn run(config: Config, reload: &dyn Fn() -> Result<Config, Failure>) -> Resu
     gate.stop();
     http.stop();
     app.store.stop();
+    signals.close();
     // Whatever is left in it is for the next start to remove.
     let _ = std::fs::remove_dir(&run_dir);
     res
 }
 
+/// What an earlier run, or the command that ended it, has left to be done before anything is opened.
+fn tidy(config: &Config) -> Result<(), Failure> {
+    if factory::is_due(&config.state_dir) {
+        factory::wipe(config)?;
+        log::warn!("factory restore: all data and settings were removed");
+    }
+    if let Some(folder) = &config.platform.web_cache_dir
+        && let Err(err) = cache::finish(folder)
+    {
+        log::warn!("{}: {err}", folder.display());
+    }
+    Ok(())
+}
+
+/// Everything that requests may touch.
+fn open(config: &Config, events: &Sender<Event>, fatal: Arc<dyn Fn(String) + Send + Sync>) -> Result<App, Failure> {
+    let auth = Auth::open(config)?;
+    let table = Arc::new(Table::default());
+    let staged = staging::folder(&config.state_dir)?;
+    let db_path = database_path(config);
+    let store = Store::start(&db_path, staged.clone(), &config.limits, Arc::clone(&table), fatal)?;
+    // In bench mode the service's own start stands for the machine's.
+    let boot_id = if config.bench { random::name() } else { host::boot_id()? };
+    let events = events.clone();
+    Ok(App {
+        config: config.clone(),
+        auth,
+        table,
+        store: Arc::new(store),
+        db_path,
+        staged,
+        platform: Platform::new(config),
+        boot: drivers::power::boot(&config.state_dir, &boot_id)?,
+        setting_time: AtomicBool::new(false),
+        going_down: AtomicBool::new(false),
+        go_down: Box::new(move || drop(events.try_send(Event::GoDown))),
+    })
+}
+
+/// Carries out a factory restore that is due, for a step of the boot before anything uses what is to go.
+pub fn factory_wipe(config: &Config) -> Result<bool, Failure> {
+    if !factory::is_due(&config.state_dir) {
+        return Ok(false);
+    }
+    let _lock = lock(&config.state_dir)?;
+    factory::wipe(config)?;
+    Ok(true)
+}
+
 /// One service per state folder: a second one would tear the first one's work apart.
 fn lock(state_dir: &Path) -> Result<File, Failure> {
-    let path = state_dir.join("lock");
+    let path = state_dir.join(factory::LOCK);
     let file = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&path)?;
     match file.try_lock() {
         Ok(()) => Ok(file),
@@ -153,60 +236,17 @@ fn run_dir(state_dir: &Path) -> io::Result<PathBuf> {
     below(Path::new("/run")).or_else(|_| below(&std::env::temp_dir()))
 }
 
-/// Demo registers and a user for the first start; the password that it made.
-fn prepare_bench(config: &Config) -> Result<Option<String>, Failure> {
-    let mut conn = schema::open(&database_path(config))?;
-    if schema::registers(&conn)?.is_empty() {
-        let tx = conn.transaction()?;
-        demo::demo(&tx, Stamp::from_nanos(clock::wall().as_nanos()))?;
-        tx.commit()?;
-    }
-    drop(conn);
-    if config.factory_users.is_some() || auth::users::path(&config.state_dir).exists() {
-        return Ok(None);
-    }
-    let password = hex(&random::bytes::<8>());
-    let secret = Secret::from(password.clone());
-    auth::users::set(&config.state_dir, &config.realm, BENCH_USER, &secret, Privileges::OWNER)?;
-    Ok(Some(password))
-}
-
-/// Prints where the service is and, in bench mode, what to try next.
-fn announce(app: &App, addrs: &[std::net::SocketAddr], password: Option<&str>) {
-    let mut text = String::new();
-    for addr in addrs {
-        text += &format!("meterd {}: listening on http://{addr}\n", env!("CARGO_PKG_VERSION"));
-    }
-    if app.config.bench {
-        text += &format!("Bench mode: state in {}", app.config.state_dir.display());
-        text += "; nothing of this machine is touched, there is nothing to simulate yet.\n";
-        if let Some(password) = password {
-            text += &format!("Login: user {BENCH_USER}, password {password} (shown this once)\n");
-        }
-        if let (Some(addr), Some(token)) = (addrs.first(), app.auth.mint(BENCH_USER)) {
-            text += "Try, within ten minutes (this token ends then):\n";
-            text += &format!("  TOKEN={token}\n");
-            let head = "  curl -s -H \"Authorization: Bearer $TOKEN\"";
-            text += &format!("{head} http://{addr}/api/register\n");
-            text += &format!("{head} 'http://{addr}/api/register?format=backup' | head -4\n");
-            text += &format!("{head} http://{addr}/api/cmd/db -d '{{\"action\":\"split\"}}'\n");
-        }
-    }
-    // Tests and scripts wait for these lines, so they leave at once and in one piece.
-    use io::Write;
-    let mut out = io::stdout().lock();
-    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
-}
-
-fn forward_signals(events: Sender<Event>) -> io::Result<()> {
+fn forward_signals(events: Sender<Event>) -> io::Result<Handle> {
     let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP])?;
+    let handle = signals.handle();
     let body = move || {
         for signal in signals.forever() {
             let event = if signal == SIGHUP { Event::Reload } else { Event::Stop };
             let _ = events.try_send(event);
         }
     };
-    thread::Builder::new().name("signals".into()).stack_size(64 * 1024).spawn(body).map(drop)
+    thread::Builder::new().name("signals".into()).stack_size(64 * 1024).spawn(body)?;
+    Ok(handle)
 }
 
 /// Users are reloaded at once; a changed configuration is checked, and the log says that it takes a restart.
@@ -216,40 +256,4 @@ fn report_reload(running: &Config, reload: &dyn Fn() -> Result<Config, Failure>)
         Ok(_) => log::warn!("users reloaded; the changed configuration takes effect at the next start"),
         Err(err) => log::error!("users reloaded; the configuration on disk is unusable: {err}"),
     }
-}
-
-/// Asks the running service for a sign of life over its first listener, as a supervisor would.
-pub fn health(config: &Config) -> Result<(), Failure> {
-    let listen = config.listen.first().ok_or("no listener is configured")?;
-    let within = PROBE_WITHIN;
-    let status = match listen {
-        Listen::Tcp(addr) => {
-            let mut addr = *addr;
-            // A wildcard address is asked on loopback.
-            if addr.ip().is_unspecified() {
-                addr.set_ip(if addr.is_ipv4() { Ipv4Addr::LOCALHOST.into() } else { Ipv6Addr::LOCALHOST.into() });
-            }
-            let stream = TcpStream::connect_timeout(&addr, within)?;
-            stream.set_read_timeout(Some(within))?;
-            ask(stream)?
-        }
-        Listen::Unix(unix) => {
-            let stream = UnixStream::connect(&unix.unix)?;
-            stream.set_read_timeout(Some(within))?;
-            ask(stream)?
-        }
-    };
-    // 401 is what this resource is for; 403 is a service that only takes encrypted connections.
-    if status.starts_with("HTTP/1.1 401") || status.starts_with("HTTP/1.1 403") {
-        Ok(())
-    } else {
-        Err(format!("unexpected answer: {}", status.lines().next().unwrap_or("nothing")).into())
-    }
-}
-
-fn ask(mut stream: impl io::Read + io::Write) -> io::Result<String> {
-    stream.write_all(b"GET /api/auth/unauthorized HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")?;
-    let mut head = [0; 64];
-    let n = stream.read(&mut head)?;
-    Ok(String::from_utf8_lossy(&head[..n]).into_owned())
 }

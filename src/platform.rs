@@ -1,0 +1,200 @@
+//! The closed list of verbs that touch the machine itself, and the one place that carries them out. It decides nothing:
+//! what is run comes from the configuration, when and in which order from the drivers. In bench mode nothing is touched,
+//! and the log says what would have been.
+
+use std::fmt;
+use std::io;
+use std::time::Duration;
+
+use crate::config::{self, Command};
+use crate::sys::program::{self, ProgramError};
+use crate::sys::{clock, fs};
+
+/// Something that only a privileged process may do to the machine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verb {
+    /// Sets the wall clock.
+    SetClock {
+        /// The time to set, since 1970...
+        stamp: Duration,
+        /// ...which it was at this moment, on the clock of [`clock::boottime`].
+        at: Duration,
+    },
+    /// Writes the wall clock to the real-time clock.
+    WriteRtc,
+    /// Stops the NTP service.
+    StopNtp,
+    /// Starts it.
+    StartNtp,
+    /// Lists its sources.
+    NtpSources,
+    /// Stops the PTP service.
+    StopPtp,
+    /// Starts it.
+    StartPtp,
+    /// Writes every file system's pending data to disk.
+    Sync,
+    /// Reboots the machine.
+    Reboot,
+}
+
+impl Verb {
+    /// The key of the configuration that says how; nothing for what the kernel does by itself.
+    fn key(self) -> Option<&'static str> {
+        Some(match self {
+            Verb::SetClock { .. } | Verb::Sync => return None,
+            Verb::WriteRtc => "platform.hwclock",
+            Verb::StopNtp => "platform.ntp.stop",
+            Verb::StartNtp => "platform.ntp.start",
+            Verb::NtpSources => "platform.ntp.sources",
+            Verb::StopPtp => "platform.ptp.stop",
+            Verb::StartPtp => "platform.ptp.start",
+            Verb::Reboot => "platform.reboot",
+        })
+    }
+}
+
+/// Why a verb was not carried out.
+#[derive(Debug)]
+pub enum PlatformError {
+    /// The configuration does not say how; the text is the missing key.
+    Missing(&'static str),
+    /// The program of this key failed.
+    Program(&'static str, ProgramError),
+    /// The kernel refused to set the clock.
+    Clock(io::Error),
+}
+
+impl fmt::Display for PlatformError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            PlatformError::Missing(key) => write!(f, "this meter is not set up for it: {key} is missing in its config"),
+            PlatformError::Program(key, err) => write!(f, "{key}: {err}"),
+            PlatformError::Clock(err) if err.kind() == io::ErrorKind::InvalidInput => {
+                f.write_str("the time is beyond what this meter's clock takes")
+            }
+            PlatformError::Clock(err) if err.kind() == io::ErrorKind::PermissionDenied => {
+                f.write_str("the service is not allowed to set the clock (CAP_SYS_TIME)")
+            }
+            PlatformError::Clock(err) => write!(f, "the clock could not be set: {err}"),
+        }
+    }
+}
+
+impl std::error::Error for PlatformError {}
+
+/// Whoever carries verbs out: the machine's [`Platform`], or a test's.
+pub trait Hands {
+    /// Whether the configuration says how to do this.
+    fn offers(&self, verb: Verb) -> bool;
+    /// Carries a verb out and gives back what its program printed. A program may take as long as `within`.
+    fn run(&self, verb: Verb, within: Duration) -> Result<String, PlatformError>;
+}
+
+/// Carries verbs out as the configuration says.
+pub struct Platform {
+    config: config::Platform,
+    bench: bool,
+}
+
+impl Platform {
+    /// The executor of a configuration.
+    pub fn new(config: &config::Config) -> Platform {
+        Platform { config: config.platform.clone(), bench: config.bench }
+    }
+
+    /// Whether verbs are only logged.
+    pub fn is_bench(&self) -> bool {
+        self.bench
+    }
+
+    fn command(&self, verb: Verb) -> Option<&Command> {
+        let (ntp, ptp) = (self.config.ntp.as_ref(), self.config.ptp.as_ref());
+        match verb {
+            Verb::SetClock { .. } | Verb::Sync => None,
+            Verb::WriteRtc => self.config.hwclock.as_ref(),
+            Verb::StopNtp => ntp.map(|it| &it.stop),
+            Verb::StartNtp => ntp.map(|it| &it.start),
+            Verb::NtpSources => ntp.and_then(|it| it.sources.as_ref()),
+            Verb::StopPtp => ptp.map(|it| &it.stop),
+            Verb::StartPtp => ptp.map(|it| &it.start),
+            Verb::Reboot => self.config.reboot.as_ref(),
+        }
+    }
+}
+
+impl Hands for Platform {
+    /// Bench mode can play a reboot without being told how.
+    fn offers(&self, verb: Verb) -> bool {
+        verb.key().is_none() || self.command(verb).is_some() || (self.bench && verb == Verb::Reboot)
+    }
+
+    fn run(&self, verb: Verb, within: Duration) -> Result<String, PlatformError> {
+        let command = match verb.key() {
+            None => None,
+            Some(key) => match self.command(verb) {
+                None if !self.offers(verb) => return Err(PlatformError::Missing(key)),
+                command => command.map(|it| (key, it)),
+            },
+        };
+        if self.bench {
+            let how = command.map_or_else(|| format!("{verb:?}"), |(_, it)| it.join(" "));
+            log::info!("bench mode: would run {how}");
+            return Ok(String::new());
+        }
+        match (verb, command) {
+            (Verb::SetClock { stamp, at }, _) => {
+                let since = clock::boottime().saturating_sub(at);
+                clock::set_wall(stamp.saturating_add(since)).map_err(PlatformError::Clock)?;
+                Ok(String::new())
+            }
+            (_, Some((key, command))) => program::run(command, within).map_err(|err| PlatformError::Program(key, err)),
+            (_, None) => {
+                fs::sync_everything();
+                Ok(String::new())
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const WITHIN: Duration = Duration::from_secs(20);
+
+    fn platform(bench: bool, hwclock: Option<&[&str]>) -> Platform {
+        let hwclock = hwclock.map(|it| it.iter().map(|it| it.to_string()).collect());
+        let platform = config::Platform { hwclock, ..config::Platform::default() };
+        Platform::new(&config::Config { bench, platform, ..config::Config::default() })
+    }
+
+    #[test]
+    fn a_missing_part_is_named_by_its_key() {
+        let err = platform(false, None).run(Verb::WriteRtc, WITHIN).unwrap_err();
+        assert!(err.to_string().contains("platform.hwclock"), "{err}");
+        assert!(!platform(false, None).offers(Verb::Reboot));
+    }
+
+    #[test]
+    fn a_configured_program_is_run_and_its_failure_names_the_key() {
+        assert_eq!(platform(false, Some(&["echo", "done"])).run(Verb::WriteRtc, WITHIN).unwrap(), "done\n");
+        let err = platform(false, Some(&["false"])).run(Verb::WriteRtc, WITHIN).unwrap_err();
+        assert!(err.to_string().starts_with("platform.hwclock: false failed"), "{err}");
+    }
+
+    #[test]
+    fn bench_mode_touches_nothing() {
+        assert_eq!(platform(true, Some(&["false"])).run(Verb::WriteRtc, WITHIN).unwrap(), "");
+        let verb = Verb::SetClock { stamp: Duration::from_secs(u64::MAX), at: Duration::ZERO };
+        assert_eq!(platform(true, None).run(verb, WITHIN).unwrap(), "");
+        assert!(platform(true, None).offers(Verb::Reboot));
+    }
+
+    #[test]
+    fn a_time_beyond_the_clock_is_said_in_words() {
+        let verb = Verb::SetClock { stamp: Duration::from_secs(u64::MAX), at: Duration::ZERO };
+        let err = platform(false, None).run(verb, WITHIN).unwrap_err();
+        assert!(err.to_string().contains("beyond what this meter's clock takes"), "{err}");
+    }
+}

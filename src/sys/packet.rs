@@ -1,0 +1,188 @@
+//! Raw Ethernet frames of one protocol on one interface (packet(7)).
+//! It knows interfaces and frames, not what is in them.
+
+use std::ffi::CString;
+use std::fmt;
+use std::fs;
+use std::io;
+use std::mem::{size_of, zeroed};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::time::Duration;
+
+use super::clock::boottime;
+use super::{check, poll};
+
+/// Frames that one call of [`PacketSocket::drain`] throws away at most: more than a receive queue of the kernel's default
+/// size can hold, so whatever waited when the call began is gone, and a flood cannot hold the caller.
+const MAX_DRAINED: usize = 4096;
+
+/// A socket that sends whole frames and hears those of one EtherType that are meant for this machine.
+pub struct PacketSocket {
+    fd: OwnedFd,
+    mac: [u8; 6],
+}
+
+/// Why a socket cannot be opened.
+#[derive(Debug)]
+pub enum OpenError {
+    /// There is no interface of that name.
+    NoInterface,
+    /// The process lacks CAP_NET_RAW.
+    NotAllowed,
+    /// The interface does not carry Ethernet frames.
+    NotEthernet,
+    /// What else the system said.
+    System(io::Error),
+}
+
+impl fmt::Display for OpenError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            OpenError::NoInterface => f.write_str("there is no such network interface"),
+            OpenError::NotAllowed => f.write_str("raw sockets need the capability CAP_NET_RAW"),
+            OpenError::NotEthernet => f.write_str("it is not an Ethernet interface"),
+            OpenError::System(err) => write!(f, "{err}"),
+        }
+    }
+}
+
+impl std::error::Error for OpenError {}
+
+impl From<io::Error> for OpenError {
+    fn from(err: io::Error) -> Self {
+        match err.raw_os_error() {
+            Some(libc::EPERM | libc::EACCES) => OpenError::NotAllowed,
+            Some(libc::ENODEV | libc::ENXIO) => OpenError::NoInterface,
+            _ => OpenError::System(err),
+        }
+    }
+}
+
+impl PacketSocket {
+    /// Opens a socket on `interface` for frames of `ethertype`.
+    pub fn open(interface: &str, ethertype: u16) -> Result<PacketSocket, OpenError> {
+        let name = CString::new(interface).map_err(|_| OpenError::NoInterface)?;
+        // SAFETY: `name` is a live string that ends in NUL; the call only reads it.
+        let index = unsafe { libc::if_nametoindex(name.as_ptr()) };
+        if index == 0 {
+            return Err(OpenError::NoInterface);
+        }
+        // Protocol 0 hears nothing, so no frame of another interface arrives before the socket is bound to this one.
+        let kind = libc::SOCK_RAW | libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;
+        // SAFETY: socket takes plain numbers.
+        let fd = check(unsafe { libc::socket(libc::AF_PACKET, kind, 0) })?;
+        // SAFETY: `fd` was just made and nobody else owns it.
+        let fd = unsafe { OwnedFd::from_raw_fd(fd) };
+
+        let mut address = blank();
+        address.sll_family = libc::AF_PACKET as u16;
+        address.sll_protocol = ethertype.to_be();
+        address.sll_ifindex = index as libc::c_int;
+        let mut size = size_of::<libc::sockaddr_ll>() as libc::socklen_t;
+        // SAFETY: `address` is a live socket address of the given size; the kernel only reads it.
+        check(unsafe { libc::bind(fd.as_raw_fd(), (&raw const address).cast(), size) })?;
+        // SAFETY: `address` and `size` are live, and `size` is the room that there is for the kernel to write to.
+        check(unsafe { libc::getsockname(fd.as_raw_fd(), (&raw mut address).cast(), &mut size) })?;
+        let [a, b, c, d, e, f, ..] = address.sll_addr;
+        if address.sll_hatype != libc::ARPHRD_ETHER || address.sll_halen != 6 {
+            return Err(OpenError::NotEthernet);
+        }
+        Ok(PacketSocket { fd, mac: [a, b, c, d, e, f] })
+    }
+
+    /// The interface's own address.
+    pub fn mac(&self) -> [u8; 6] {
+        self.mac
+    }
+
+    /// Sends one frame, which begins with its destination; it is queued at once or not at all.
+    pub fn send(&self, frame: &[u8]) -> io::Result<()> {
+        // SAFETY: the kernel reads the live slice, as long as it says.
+        let sent = unsafe { libc::send(self.fd.as_raw_fd(), frame.as_ptr().cast(), frame.len(), 0) };
+        match usize::try_from(sent) {
+            Ok(sent) if sent == frame.len() => Ok(()),
+            Ok(_) => Err(io::ErrorKind::WriteZero.into()),
+            Err(_) => Err(io::Error::last_os_error()),
+        }
+    }
+
+    /// The length of the next frame for this machine, which is put into `buffer` as far as it fits; `None` if there was
+    /// none within `wait`. Frames for other machines that the interface overhears are passed over.
+    pub fn receive(&self, buffer: &mut [u8], wait: Duration) -> io::Result<Option<usize>> {
+        let until = boottime() + wait;
+        loop {
+            let heard = self.take(buffer)?;
+            if let Some((length, libc::PACKET_HOST)) = heard {
+                return Ok(Some(length));
+            }
+            let left = until.saturating_sub(boottime());
+            if left.is_zero() {
+                return Ok(None);
+            }
+            if heard.is_none() {
+                poll::wait(&mut [poll::Entry::new(self.fd.as_raw_fd(), true, false)], left)?;
+            }
+        }
+    }
+
+    /// Throws away what has arrived so far.
+    pub fn drain(&self) -> io::Result<()> {
+        for _ in 0..MAX_DRAINED {
+            if self.take(&mut [0; 1])?.is_none() {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// The next frame that has arrived: how much of it is in `buffer`, and whom it was for.
+    fn take(&self, buffer: &mut [u8]) -> io::Result<Option<(usize, u8)>> {
+        let mut from = blank();
+        let mut size = size_of::<libc::sockaddr_ll>() as libc::socklen_t;
+        // SAFETY: buffer, address and size are live for the call, and each is as large as the kernel is told.
+        let length = unsafe {
+            let from = (&raw mut from).cast();
+            libc::recvfrom(self.fd.as_raw_fd(), buffer.as_mut_ptr().cast(), buffer.len(), 0, from, &mut size)
+        };
+        if let Ok(length) = usize::try_from(length) {
+            return Ok(Some((length, from.sll_pkttype)));
+        }
+        let err = io::Error::last_os_error();
+        match err.kind() {
+            io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted => Ok(None),
+            _ => Err(err),
+        }
+    }
+}
+
+fn blank() -> libc::sockaddr_ll {
+    // SAFETY: the structure is made of integers only, for which zero is a value.
+    unsafe { zeroed() }
+}
+
+/// The Linux bridge that `interface` is a port of. A socket on a port sends but hears nothing: the bridge takes the
+/// frames before the port's sockets see them, so whoever wants answers opens the bridge instead.
+pub fn bridge_of(interface: &str) -> Option<String> {
+    let link = fs::read_link(format!("/sys/class/net/{interface}/brport/bridge")).ok()?;
+    Some(link.file_name()?.to_str()?.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_interface_that_is_not_there_is_told_from_a_missing_right() {
+        for name in ["", "no-such-if0", "a/b", "nul\0nul"] {
+            assert!(matches!(PacketSocket::open(name, 0x88e1), Err(OpenError::NoInterface)), "{name:?}");
+        }
+        // Loopback is everywhere and is no Ethernet; without the right the kernel refuses before that is known.
+        assert!(matches!(PacketSocket::open("lo", 0x88e1), Err(OpenError::NotEthernet | OpenError::NotAllowed)));
+    }
+
+    #[test]
+    fn an_interface_without_a_bridge_has_none() {
+        assert_eq!(bridge_of("lo"), None);
+        assert_eq!(bridge_of("no-such-if0"), None);
+    }
+}

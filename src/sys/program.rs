@@ -1,0 +1,134 @@
+//! Running a program to its end: no shell, no input, an upper time, and what it printed. It knows nothing of which
+//! programs there are.
+
+use std::fmt;
+use std::fs::File;
+use std::io::{self, Read, Seek};
+use std::os::fd::FromRawFd;
+use std::os::unix::process::CommandExt;
+use std::process::{Command, ExitStatus, Stdio};
+use std::thread;
+use std::time::Duration;
+
+use super::clock;
+
+/// Bytes of a program's output that are looked at.
+const MAX_OUTPUT: u64 = 16 * 1024;
+/// How often a running program is looked after.
+const LOOK_EVERY: Duration = Duration::from_millis(10);
+
+/// Why a program was of no use.
+#[derive(Debug)]
+pub enum ProgramError {
+    /// It could not be started.
+    Start(String, io::Error),
+    /// It ended with a failure; the text is the last line that it said.
+    Failed(String, ExitStatus, String),
+    /// It did not end in time and was killed, with all that it had started in its process group.
+    Late(String, Duration),
+}
+
+impl fmt::Display for ProgramError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            ProgramError::Start(name, err) => write!(f, "{name} cannot be started: {err}"),
+            ProgramError::Failed(name, status, said) if said.is_empty() => write!(f, "{name} failed ({status})"),
+            ProgramError::Failed(name, status, said) => write!(f, "{name} failed ({status}): {said}"),
+            ProgramError::Late(name, within) => write!(f, "{name} did not end within {} s", within.as_secs_f32()),
+        }
+    }
+}
+
+impl std::error::Error for ProgramError {}
+
+/// Runs `command` (program and arguments) and gives back its standard output. A daemon that it leaves behind may keep its
+/// output open: that goes to memory, so nobody waits for it.
+pub fn run(command: &[String], within: Duration) -> Result<String, ProgramError> {
+    let Some((name, arguments)) = command.split_first() else {
+        return Err(ProgramError::Start("\"\"".into(), io::ErrorKind::InvalidInput.into()));
+    };
+    let start = |err| ProgramError::Start(name.clone(), err);
+    let (mut out, mut errors) = (memory().map_err(start)?, memory().map_err(start)?);
+    let mut child = Command::new(name)
+        .args(arguments)
+        .stdin(Stdio::null())
+        .stdout(out.try_clone().map_err(start)?)
+        .stderr(errors.try_clone().map_err(start)?)
+        .process_group(0)
+        .spawn()
+        .map_err(start)?;
+    let deadline = clock::boottime() + within;
+    let status = loop {
+        match child.try_wait().map_err(start)? {
+            Some(status) => break status,
+            None if deadline <= clock::boottime() => {
+                kill_group(child.id());
+                let _ = child.wait();
+                return Err(ProgramError::Late(name.clone(), within));
+            }
+            None => thread::sleep(LOOK_EVERY),
+        }
+    };
+    let said = text(&mut out);
+    if status.success() {
+        return Ok(said);
+    }
+    let complaint = text(&mut errors);
+    let last = |it: &str| it.lines().rev().map(str::trim).find(|it| !it.is_empty()).map(str::to_owned);
+    Err(ProgramError::Failed(name.clone(), status, last(&complaint).or_else(|| last(&said)).unwrap_or_default()))
+}
+
+/// A file that exists in memory only.
+fn memory() -> io::Result<File> {
+    // SAFETY: the name is a live C string; the descriptor is new and owned by nobody else.
+    unsafe {
+        let fd = super::check(libc::memfd_create(c"output".as_ptr(), libc::MFD_CLOEXEC))?;
+        Ok(File::from_raw_fd(fd))
+    }
+}
+
+fn text(file: &mut File) -> String {
+    let mut res = Vec::new();
+    // What cannot be read back is as good as not said.
+    let _ = file.rewind().and_then(|()| file.take(MAX_OUTPUT).read_to_end(&mut res));
+    String::from_utf8_lossy(&res).into_owned()
+}
+
+fn kill_group(leader: u32) {
+    // SAFETY: kill takes plain numbers; the group is that of a child of ours that has not been waited for, so its number
+    // cannot have been given to anybody else.
+    unsafe { libc::kill(-(leader as libc::pid_t), libc::SIGKILL) };
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sh(script: &str, millis: u64) -> Result<String, String> {
+        let command = ["/bin/sh", "-c", script].map(String::from);
+        run(&command, Duration::from_millis(millis)).map_err(|err| err.to_string())
+    }
+
+    #[test]
+    fn output_and_failures_come_back() {
+        assert_eq!(sh("echo yes", 20_000).unwrap(), "yes\n");
+        assert!(sh("echo no >&2; exit 3", 20_000).unwrap_err().ends_with("(exit status: 3): no"));
+        assert!(sh("echo only said; exit 1", 20_000).unwrap_err().ends_with(": only said"));
+        assert!(run(&["/nonexistent/x".into()], Duration::ZERO).unwrap_err().to_string().contains("cannot be started"));
+        assert!(run(&[], Duration::ZERO).is_err());
+    }
+
+    #[test]
+    fn a_program_that_hangs_is_killed_with_its_children() {
+        let before = clock::boottime();
+        assert!(sh("sleep 60 & sleep 60", 200).unwrap_err().contains("did not end within"));
+        assert!(clock::boottime() - before < Duration::from_secs(30));
+    }
+
+    #[test]
+    fn a_daemon_left_behind_is_not_waited_for() {
+        let before = clock::boottime();
+        assert_eq!(sh("sleep 5 & echo started", 20_000).unwrap(), "started\n");
+        assert!(clock::boottime() - before < Duration::from_secs(4));
+    }
+}

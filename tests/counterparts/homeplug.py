@@ -1,0 +1,357 @@
+"""Sets HomePlug passwords over the service on an emulated powerline, in a network namespace of its own.
+
+The emulator (plc_bridge.py) has to satisfy Debian's plctool and int6k before the service meets it, and tshark reads
+what the service sent. Needs root, for the namespace; nothing of the machine's own network is touched.
+"""
+
+import os
+import re
+import signal
+import stat
+import subprocess
+import sys
+import tempfile
+import time
+
+import meter as service
+from meter import ROOT, Meter, Tally
+from plc_bridge import Fault, Line, access_key, bridges, ethernet, mac_bytes, network_id, network_key
+
+HOST = "02:00:00:00:00:10"
+LOCAL, SECOND = "00:b0:52:ba:be:56", "00:b0:52:ba:be:55"
+NEAR, FAR, ABSENT = "00:b0:52:ba:be:57", "00:b0:52:ba:be:58", "00:b0:52:ba:be:99"
+DEK = {NEAR: "ABCD-EFGH-IJKL-MNOP", FAR: "K7M2-9XQ4-0ABZ-11YY", ABSENT: "ZZZZ-ZZZZ-ZZZZ-ZZZZ"}
+WRONG = "JKLZ-XCVB-NMQW-ERTY"
+OLD, NEW = "HomePlugAV", "secret pass"
+
+
+def sh(*command, timeout=20):
+    run = subprocess.run(command, capture_output=True, text=True, timeout=timeout)
+    return run.returncode, run.stdout + run.stderr
+
+
+def must(*command):
+    code, said = sh(*command)
+    if code:
+        raise RuntimeError(f"{' '.join(command)}: {said}")
+
+
+def namespace():
+    """Runs this script again where it has a network and a /sys of its own, which end with it."""
+    if os.environ.get("METERD_TEST_NAMESPACE") != str(os.getppid()):
+        env = dict(os.environ, METERD_TEST_NAMESPACE=str(os.getpid()))
+        raise SystemExit(subprocess.run(["unshare", "-n", "-m", sys.executable, *sys.argv], env=env).returncode)
+    must("mount", "-t", "sysfs", "sysfs", "/sys")
+    must("ip", "link", "set", "lo", "up")
+    must("ip", "link", "add", "plc0", "address", HOST, "type", "veth", "peer", "name", "plc1")
+    for name in ("plc0", "plc1"):
+        with open(f"/proc/sys/net/ipv6/conf/{name}/disable_ipv6", "w") as file:
+            file.write("1")
+        must("ip", "link", "set", name, "up")
+
+
+class Powerline:
+    """The emulator on plc1 for the length of a `with`."""
+
+    def __init__(self, local=(LOCAL,), **options):
+        self.line = Line(*ethernet("plc1"), bridges(local, [f"{it}/{DEK[it]}" for it in (NEAR, FAR)]), **options)
+
+    def __enter__(self):
+        return self.line.start()
+
+    def __exit__(self, *_):
+        self.line.stop()
+
+
+def moved(line):
+    """The bridges that have the new password, by the last byte of their addresses."""
+    return " ".join(f"{it.mac[5]:02x}" for it in line.bridges if it.key == network_key(NEW))
+
+
+def story(line):
+    """Which keys were sent, in their order."""
+    keys = [it for _, it in line.seen if it[15:17] == b"\x50\xa0"]
+    return " ".join("local" if it[37] == 0x0F else f"{it[43]:02x}" for it in keys)
+
+
+def target(mac, dek=None):
+    return f"{mac}/{dek or DEK[mac]}"
+
+
+def begin(meter, targets, password=NEW):
+    return meter.call("POST", "/cmd/homeplug", {"action": "setpwd", "password": password, "targets": targets})
+
+
+def setpwd(meter, targets, password=NEW):
+    """The command to its end: error text of the reply, result, seconds."""
+    start = time.monotonic()
+    reply = begin(meter, targets, password)
+    status = meter.finish(reply["token"]) if "token" in reply else {}
+    error = reply.get("error") or " ".join([status["error"], *status.get("args", [])] if "error" in status else [])
+    return error, status.get("result") or {}, time.monotonic() - start
+
+
+def states(result):
+    """`changed unchanged / changed, True`."""
+    if "targets" not in result:
+        return f"{result}"
+    targets = " ".join(it["state"] for it in result["targets"])
+    return f"{targets} / {result['local']['state']}, {result['verified']}"
+
+
+def tools(tally):
+    """Debian's own tools against the emulator: what it answers has to be what they expect of a bridge."""
+    for password in (NEW, "Größe 4 €uro"):
+        _, said = sh("hpavkey", "-M", "--", password)
+        same = said.split()[:1] == [network_key(password).hex().upper()]
+        tally.check(f"hpavkey derives {password!r} likewise", same, said)
+    key, dak = network_key(NEW).hex().upper(), access_key(DEK[NEAR]).hex().upper()
+    _, said = sh("hpavkey", "-D", "--", DEK[NEAR])
+    tally.check("hpavkey derives a DEK likewise", said.split()[:1] == [dak], said)
+    for tool in ("plctool", "int6k"):
+        with Powerline() as line:
+            code, said = sh(tool, "-i", "plc0", "-x", "-r", LOCAL)
+            tally.check(f"{tool} reads the version", code == 0 and "QCA7420-EMULATED" in said, said)
+            code, said = sh(tool, "-i", "plc0", "-x", "-m", LOCAL)
+            there = NEAR.upper() in said.upper() and FAR.upper() in said.upper()
+            tally.check(f"{tool} lists the network", code == 0 and there, said)
+            remote = [tool, "-i", "plc0", "-x", "-J", NEAR, "-K", key, "-D"]
+            code, said = sh(*remote, access_key(WRONG).hex().upper())
+            tally.check(f"{tool} is refused with a wrong DAK", code == 1 and moved(line) == "", said)
+            code, said = sh(*remote, dak)
+            tally.check(f"{tool} moves a remote bridge", code == 0 and moved(line) == "57", said)
+            code, said = sh(*remote, dak)
+            tally.check(f"{tool} does not reach it any more", code == 1, said)
+            code, said = sh(tool, "-i", "plc0", "-x", "-M", "-K", key)
+            tally.check(f"{tool} moves the local bridge", code == 0 and moved(line) == "56 57", said)
+    with Powerline(faults={LOCAL: Fault(length=43)}):
+        code, said = sh("plctool", "-i", "plc0", "-x", "-M", "-K", key)
+        tally.check("plctool does not take a short answer", code == 1, said)
+
+
+class Capture:
+    """What went over plc0 during a `with`, for tshark."""
+
+    def __enter__(self):
+        self.file = tempfile.NamedTemporaryFile(prefix="meterd-test-", suffix=".pcap")
+        os.chmod(self.file.name, 0o666)
+        command = ["dumpcap", "-q", "-P", "-i", "plc0", "-w", self.file.name]
+        self.process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+        for text in self.process.stderr:
+            if text.startswith("File:"):
+                return self
+        raise RuntimeError("dumpcap does not begin")
+
+    def __exit__(self, *_):
+        time.sleep(0.3)  # The last packets are on their way through the kernel's ring.
+        self.process.send_signal(signal.SIGINT)
+        self.process.communicate(timeout=20)
+
+    def read(self, show, *fields):
+        command = ["tshark", "-r", self.file.name, "-Y", show, "-T", "fields"]
+        for name in fields:
+            command += ["-e", name]
+        run = subprocess.run(command, capture_output=True, text=True, timeout=60)
+        return [line.split("\t") for line in run.stdout.splitlines()]
+
+
+def golden(capture):
+    with open(os.path.join(ROOT, "tests", "data", "homeplug", "golden-frames.tsv")) as file:
+        rows = [line.split() for line in file]
+    return [bytes.fromhex(row[2]) for row in rows if row[0] == capture]
+
+
+def good_run(tally, meter):
+    with Powerline() as line, Capture() as capture:
+        deks = {NEAR: "abcdefghijklmnop", FAR: f" {DEK[FAR].lower()} "}
+        error, result, took = setpwd(meter, [target(NEAR, deks[NEAR]), target(FAR, deks[FAR])])
+        tally.check("a good run has no error", error == "", error)
+        tally.check("its result says so", states(result) == "changed changed / changed, True", result)
+        tally.check("and is true", moved(line) == "56 57 58", moved(line))
+        tally.check("it takes less than the reply may wait", took < 8, took)
+        tally.check("remote bridges come first", story(line) == "57 58 local", story(line))
+        keys = [it for _, it in line.seen if it[15:17] == b"\x50\xa0"]
+        expect = [it for it in golden("setpwd-sequence") if it[15:17] == b"\x50\xa0"]
+        tally.check("the first remote's frame is the golden one", keys[0][6:] == expect[0][6:], keys[0].hex())
+        tally.check("the local frame is the golden one", keys[2][6:] == expect[2][6:], keys[2].hex())
+        tally.check("to the chosen bridge alone", {it[:6] for it in keys} == {mac_bytes(LOCAL)})
+        who = line.seen[0][1]
+        tally.check("the call is the golden one to the byte", who == golden("swver-int6k")[0], who.hex())
+        code, said = sh("plctool", "-i", "plc0", "-x", "-m", LOCAL)
+        there = all(it.upper() in said.upper() for it in (network_id(network_key(NEW)).hex(":"), NEAR, FAR))
+        tally.check("plctool sees the new network", code == 0 and there, said)
+    head = ["eth.dst", "homeplug_av.mmhdr.mmver", "homeplug_av.vendor.oui", "homeplug_av.set_key_req.eks"]
+    rest = ["set_key_req.nmk", "nw_info.peks", "set_key_req.rda", "set_key_req.dak"]
+    fields = head + [f"homeplug_av.{it}" for it in rest]
+    key = network_key(NEW).hex()
+    got = capture.read("homeplug_av.mmhdr.mmtype.qualcomm == 0xa050", *fields)
+    start = [LOCAL, "0", "0x00b052", "0x01", key]
+    expect = [start + ["0x00", mac, access_key(DEK[mac]).hex()] for mac in (NEAR, FAR)]
+    expect.append(start + ["0x0f", "00:00:00:00:00:00", "00" * 16])
+    plain = [[it.replace(":", "") if at in (4, 7) else it for at, it in enumerate(row)] for row in got]
+    numbers = [[re.sub("^0x0+(?=.)", "0x", it) for it in row] for row in plain]
+    wanted = [[re.sub("^0x0+(?=.)", "0x", it) for it in row] for row in expect]
+    tally.check("tshark decodes the keys and their order", numbers == wanted, got)
+    got = capture.read("homeplug_av.set_key_cnf", "homeplug_av.set_key_cnf.status")
+    tally.check("tshark sees three good answers", len(got) == 3 and all(int(it[0], 16) == 0 for it in got), got)
+    got = capture.read("_ws.malformed", "frame.number")
+    tally.check("tshark finds nothing malformed", got == [], got)
+
+
+def faults(tally, meter):
+    """Each with two targets: what is reported, what is true, and what the words must contain."""
+    both = [target(NEAR), target(FAR)]
+    stop = "unchanged unchanged / unchanged, False"
+    half = "changed unchanged / changed, True"
+    far_wrong = [target(NEAR), target(FAR, WRONG)]
+    doubt = "unknown unchanged / unchanged, False"
+    whole = "changed changed / changed, True"
+    for name, setting, targets, expect, true, words in (
+        ("a wrong DEK first", {}, [target(NEAR, WRONG), target(FAR)], stop, "", f"{NEAR} unchanged (refused with"),
+        ("a wrong DEK second", {}, far_wrong, half, "56 57", f"{FAR} unchanged (refused with status 0x15"),
+        ("an absent bridge", {}, [target(ABSENT), target(FAR)], stop, "", f"{ABSENT} unchanged (refused with"),
+        ("a mute one first", {NEAR: Fault(mute=True, done=False)}, both, doubt, "", f"{NEAR} unknown (no answer)"),
+        ("a mute one second", {FAR: Fault(mute=True, done=False)}, both,
+            "changed unknown / changed, False", "56 57", f"{FAR} unknown (no answer)"),
+        ("an answer lost", {FAR: Fault(mute=True)}, both, whole, "56 57 58", ""),
+        ("a late one, then a refusal", {NEAR: Fault(late=3.5), FAR: Fault(status=0x15)}, both,
+            half, "56 57", f"{FAR} unchanged"),
+        ("copies of an answer, then a refusal", {NEAR: Fault(copies=4, gap=0.03), FAR: Fault(status=0x13)}, both,
+            half, "56 57", f"{FAR} unchanged"),
+        ("a status without a name", {NEAR: Fault(status=0x7F)}, both, stop, "", "0x7f"),
+        ("a short answer", {NEAR: Fault(length=43)}, both, doubt, "57", f"{NEAR} unknown"),
+        ("a local bridge silent once", {LOCAL: Fault(mute=True, done=False, times=1)}, both, whole, "56 57 58", ""),
+        ("a local bridge that refuses", {LOCAL: Fault(status=0x10)}, both,
+            "changed changed / unchanged, False", "57 58", "until its own bridge follows"),
+    ):
+        with Powerline(faults=setting) as line:
+            error, result, _ = setpwd(meter, targets)
+            tally.check(f"{name}: result", states(result) == expect, result)
+            tally.check(f"{name}: what is true", moved(line) == true, moved(line))
+            tally.check(f"{name}: words", words in error if words else error == "", error)
+            for mac in [it.split("/")[0] for it in targets] + [LOCAL] if words else []:
+                tally.check(f"{name}: {mac} is named", mac in error, error)
+    with Powerline(noise=True) as line:
+        error, result, took = setpwd(meter, both)
+        tally.check("a flood of noise: result", states(result) == whole and error == "", f"{error} {result}")
+        tally.check("a flood of noise: what is true", moved(line) == "56 57 58")
+    with Powerline(noise=True, faults={NEAR: Fault(mute=True, done=False)}):
+        error, result, took = setpwd(meter, both)
+        tally.check("a mute bridge in a flood: result", states(result) == doubt, result)
+        tally.check("a mute bridge in a flood: no longer than without", took < 10, took)
+    for layouts in ((0,), (1,)):
+        with Powerline(layouts=layouts) as line:
+            _, result, _ = setpwd(meter, both)
+            tally.check(f"network list of version {layouts[0]}", states(result) == whole, result)
+    with Powerline(settle=4) as line:
+        error, result, took = setpwd(meter, both)
+        tally.check("bridges that restart are waited for", states(result) == whole and error == "", f"{error} {result}")
+    with Powerline(layouts=()) as line:
+        error, result, took = setpwd(meter, both)
+        good = states(result) == "changed changed / changed, False" and "30 s" in result.get("note", "")
+        tally.check("without a network list there is a note and no error", good and error == "", f"{error} {result}")
+
+
+def cancelling(tally, meter):
+    # The reply comes after eight seconds; the second target is then given up on, and the third is still waited for.
+    mute = Fault(mute=True, done=False, times=9)
+    with Powerline(faults={FAR: mute, ABSENT: mute}) as line:
+        targets = [target(NEAR), target(FAR), target(ABSENT), target(SECOND, DEK[FAR])]
+        reply = begin(meter, targets)
+        token = reply["token"]
+        tally.check("a slow command is in progress", reply.get("status") == "in progress", reply)
+        so_far = meter.status(token)
+        told = [it["state"] for it in so_far["result"]["targets"]]
+        tally.check("its status shows what is known", told == ["changed", "unknown", "unknown", "unchanged"], so_far)
+        meter.call("POST", "/cmd/cancel", {"token": token})
+        status = meter.finish(token)
+        tally.check("cancelled after a bridge moved: error", status.get("error") == "CANCELED", status)
+        tally.check("the last is not asked and the local bridge follows", story(line) == "57 58 99 local", story(line))
+        tally.check("and that is true", moved(line) == "56 57", moved(line))
+        expect = "changed unknown unknown unchanged / changed, False"
+        tally.check("the state of each is told", states(status["result"]) == expect, status)
+
+
+def places(tally, meter):
+    """Which bridge is the meter's, and what is said where there is none."""
+    one = [target(NEAR)]
+    with Powerline(local=(LOCAL, SECOND)) as line:
+        error, _, _ = setpwd(meter, one)
+        named = all(it in error for it in (LOCAL, SECOND, "homeplug.bridge"))
+        tally.check("two local bridges are named with the key", named and story(line) == "", error)
+        with Meter(demo=False, homeplug={"interface": "plc0", "bridge": LOCAL.upper()}) as other:
+            error, result, _ = setpwd(other, one)
+        tally.check("the configured one is taken", states(result) == "changed / changed, True", f"{error} {result}")
+        tally.check("and the other is left alone", moved(line) == "56 57", moved(line))
+    with Powerline() as line, Meter(demo=False, homeplug={"interface": "plc0", "bridge": SECOND}) as other:
+        error, _, _ = setpwd(other, one)
+        named = all(it in error for it in (LOCAL, SECOND, "homeplug.bridge"))
+        tally.check("a configured one that is not there is named", named and moved(line) == "", error)
+    with Powerline(silent=True):
+        error, _, took = setpwd(meter, one)
+        tally.check("no bridge", "No HomePlug bridge answers on plc0" in error and took < 6, error)
+    must("ip", "link", "set", "plc0", "down")
+    error, _, _ = setpwd(meter, one)
+    tally.check("an interface that is down is named", "plc0 is down" in error, error)
+    must("ip", "link", "set", "plc0", "up")
+    with Meter(demo=False, homeplug={"interface": "plc9"}) as other:
+        error, _, _ = setpwd(other, one)
+        tally.check("a missing interface is named", "plc9" in error and "homeplug.interface" in error, error)
+    with Meter(demo=False) as other:
+        error, _, _ = setpwd(other, one)
+        tally.check("a meter without HomePlug names the key", "homeplug" in error, error)
+    # As a port of a Linux bridge, the interface itself would hear nothing.
+    must("ip", "link", "add", "br-plc", "type", "bridge", "forward_delay", "0")
+    must("ip", "link", "set", "br-plc", "up")
+    must("ip", "link", "set", "plc0", "master", "br-plc")
+    with Powerline() as line:
+        deadline = time.monotonic() + 40
+        while sh("cat", "/sys/class/net/plc0/brport/state")[1].strip() != "3" and time.monotonic() < deadline:
+            time.sleep(0.2)
+        error, result, _ = setpwd(meter, one)
+        tally.check("a port of a Linux bridge works", states(result) == "changed / changed, True", f"{error} {result}")
+    must("ip", "link", "del", "br-plc")
+
+
+def without_right(tally):
+    with tempfile.NamedTemporaryFile("w", prefix="meterd-test-", suffix=".sh", delete=False) as file:
+        file.write(f'#!/bin/sh\nexec setpriv --bounding-set -net_raw --inh-caps -net_raw "{service.BINARY}" "$@"\n')
+    os.chmod(file.name, stat.S_IRWXU)
+    real, service.BINARY = service.BINARY, file.name
+    try:
+        with Powerline() as line, Meter(demo=False, homeplug={"interface": "plc0"}) as meter:
+            error, _, _ = setpwd(meter, [target(NEAR)])
+            tally.check("without CAP_NET_RAW it says so", "CAP_NET_RAW" in error and line.seen == [], error)
+    finally:
+        service.BINARY = real
+        os.unlink(file.name)
+
+
+def secrets(tally, meter):
+    log = meter.read_log()
+    for word in [NEW, *DEK.values(), WRONG, network_key(NEW).hex(), access_key(DEK[NEAR]).hex()]:
+        tally.check(f"{word[:4]}... is not in the log", word.lower() not in log.lower())
+    reply = begin(meter, [target(NEAR, "ABCD-EFGH"), f"{DEK[FAR]}/{FAR}", target(NEAR)], "abc")
+    tally.check("a short password is refused", reply.get("error", "").startswith("password"), reply)
+    reply = begin(meter, [target(NEAR, "ABCD-EFGH"), f"{DEK[FAR]}/{FAR}", target(FAR)])
+    error = reply.get("error", "")
+    named = f"1 ({NEAR})" in error and "; 2:" in error and not any(it in error for it in ("K7M2", "ABCD"))
+    tally.check("bad targets are all named, without a DEK", named, error)
+
+
+def main():
+    namespace()
+    tally = Tally()
+    tools(tally)
+    with Meter(demo=False, homeplug={"interface": "plc0"}) as meter:
+        good_run(tally, meter)
+        faults(tally, meter)
+        cancelling(tally, meter)
+        places(tally, meter)
+        secrets(tally, meter)
+    without_right(tally)
+    tally.close()
+
+
+if __name__ == "__main__":
+    main()
