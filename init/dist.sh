@@ -12,7 +12,8 @@ need() {
 }
 
 # rustup has no musl for armv7, so that one is linked with glibc, statically as well; it looks up no names and loads no
-# modules, which is what such a binary cannot do. 64-bit time and file offsets are a choice there, and SQLite needs both.
+# modules, which is what such a binary cannot do. 64-bit time and file offsets are a choice
+# there, and SQLite needs both.
 x86_64() {
 	need musl-gcc musl-tools
 	target=x86_64-unknown-linux-musl
@@ -49,4 +50,4 @@ for arch in "$@"; do
 done
 cd target/dist
 sha256sum meterd-* >SHA256SUMS
-for it in meterd-*; do echo "size: $it $(stat -c %s "$it") bytes"; done
+for arch; do echo "size: meterd-$arch $(stat -c %s "meterd-$arch") bytes"; done

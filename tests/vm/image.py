@@ -1,5 +1,5 @@
-"""Builds what QEMU boots - kernel, small initrd, squashfs root - from unpacked Debian packages, `overlay/`, the project's
-own init script and a static `meterd`. An image is built again only when one of these has changed.
+"""Builds what QEMU boots - kernel, small initrd, squashfs root - from unpacked Debian packages, `overlay/`, the
+project's own init scripts and a static `meterd`. An image is built again only when one of these has changed.
 
 Needs busybox, cpio, mksquashfs and readelf on the host; nothing runs in the foreign architecture.
 """
@@ -26,12 +26,12 @@ PRIVILEGES = ["unlimited_save", "local_save", "view_settings", "ctrl"]
 BOOT = "virtio_pci virtio_mmio virtio_blk squashfs overlay".split()
 MODULES = "virtio_console virtio_net virtio_rng ext4 crc32c_generic rtc_cmos rtc_pl031".split()
 PROGRAMS = {
-    "amd64": "sbin/wpa_supplicant sbin/wpa_cli usr/sbin/hostapd sbin/iw usr/sbin/chronyd usr/bin/chronyc usr/sbin/ptp4l "
-    "usr/sbin/pmc".split(),
+    "amd64": "sbin/wpa_supplicant sbin/wpa_cli usr/sbin/hostapd sbin/iw usr/sbin/chronyd usr/bin/chronyc "
+    "usr/sbin/ptp4l usr/sbin/pmc".split(),
     "armhf": [],
 }
-# The radios and the ciphers that WPA asks for by name, and what software time stamps need.
-RADIO = {"amd64": "mac80211_hwsim ccm gcm cmac ctr aes_generic arc4 michael_mic af_packet 8021q".split(), "armhf": []}
+# The radios, and the ciphers that WPA asks for by name.
+RADIO = {"amd64": "mac80211_hwsim ccm gcm cmac ctr aes_generic arc4 michael_mic 8021q".split(), "armhf": []}
 INIT = """#!/bin/sh
 mount -t proc proc /proc; mount -t sysfs sysfs /sys; mount -t devtmpfs dev /dev
 for module in $(cat /modules/order); do insmod "/modules/$module"; done
@@ -53,7 +53,9 @@ class Image:
 
     def __init__(self, arch):
         self.dir = os.path.join(WORK, arch, "image")
-        self.kernel, self.initrd, self.root = (os.path.join(self.dir, it) for it in ("kernel", "initrd", "root.squashfs"))
+        self.kernel = os.path.join(self.dir, "kernel")
+        self.initrd = os.path.join(self.dir, "initrd")
+        self.root = os.path.join(self.dir, "root.squashfs")
 
 
 def build(arch, binary):

@@ -1,4 +1,4 @@
-"""The service on a whole meter: from the label's password to a restore that survives a power cut, and its init script."""
+"""The service on a whole meter: the label's password, a restore that survives a power cut, its init script."""
 
 import base64
 import time
@@ -32,8 +32,8 @@ def upload(step):
 
 def run(vm, tally):
     tally.check("the meter boots, and meterd answers a stranger with 401", vm.answers())
-    print(f"figure: {vm.arch}: power on to first answer {vm.first_answer:.1f} s, init scripts done {vm.uptime:.1f} s", end="")
-    print(f" after the kernel's start ({vm.ram} MB)")
+    print(f"figure: {vm.arch}: power on to first answer {vm.first_answer:.1f} s ({vm.ram} MB)", end="")
+    print(f", init scripts done {vm.uptime:.1f} s after the kernel's start")
     rights = vm.api.call("GET", "/auth/rights")
     tally.check("the label's password logs in", "save" in rights["rights"], rights)
     restore(vm, tally)

@@ -45,7 +45,7 @@ class BootError(RuntimeError):
 
 
 class Link:
-    """The layer-2 link: one datagram is one Ethernet frame. Frames that nobody fetches are dropped, the oldest first."""
+    """The layer-2 link: one datagram is one Ethernet frame. Of frames that nobody fetches the oldest are dropped."""
 
     def __init__(self, own, peer):
         self.peer = peer
@@ -163,13 +163,14 @@ class Vm:
         bus = "device" if arm else "pci"
         rom = "" if arm else ",romfile="
         console = "ttyAMA0" if arm else "ttyS0"
-        # Debian's kernel spends 13 MB on files of its tracing, and ARM's a quarter of a small meter on a reserve for DMA
-        # buffers (CMA); nothing here needs either.
+        # Debian's kernel spends 13 MB on files of its tracing, and on ARM a quarter of a small meter on a reserve for
+        # DMA buffers (CMA); nothing here needs either.
         append = f"console={console} quiet panic=-1 rdinit=/init initcall_blacklist=tracer_init_tracefs"
         append += " cma=0" if arm else ""
         args = ["qemu-system-arm", "-M", "virt"] if arm else ["qemu-system-x86_64", "-M", "pc"]
         args += ["-cpu", "cortex-a7"] if arm else ["-cpu", "host"] if kind == "kvm" else []
-        args += ["-accel", kind, "-m", f"{self.ram}M", "-smp", "1", "-nodefaults", "-no-user-config", "-display", "none"]
+        args += ["-accel", kind, "-m", f"{self.ram}M", "-smp", "1"]
+        args += ["-nodefaults", "-no-user-config", "-display", "none"]
         args += ["-kernel", self.image.kernel, "-initrd", self.image.initrd, "-append", append]
         args += ["-serial", f"file:{self.path('console')}"]
         args += ["-object", "rng-random,filename=/dev/urandom,id=random", "-device", f"virtio-rng-{bus},rng=random"]
