@@ -48,23 +48,18 @@ pub fn change(
 /// Undoes a change that a former process left unfinished, which only the marker tells; without one it does nothing. Where
 /// the supplicant starts after this service it is waited for; if it does not come the marker stays, and the next change
 /// recovers first.
-pub fn recover(settings: &config::Wlan, marker: &Path, cancelled: &dyn Fn() -> bool) -> Result<(), Failure> {
-    recover_patiently(settings, marker, cancelled, &TIMINGS)
+pub fn recover(settings: &config::Wlan, marker: &Path) -> Result<(), Failure> {
+    recover_patiently(settings, marker, &TIMINGS)
 }
 
-pub(super) fn recover_patiently(
-    settings: &config::Wlan,
-    marker: &Path,
-    cancelled: &dyn Fn() -> bool,
-    timings: &Timings,
-) -> Result<(), Failure> {
+pub(super) fn recover_patiently(settings: &config::Wlan, marker: &Path, timings: &Timings) -> Result<(), Failure> {
     let until = clock::boottime() + timings.start;
     loop {
         let attempt = Turn::take(&settings.control).and_then(|_turn| recover_within(settings, marker, timings));
         match attempt {
             // A change is under way, and it has recovered first.
             Err(Failure::Busy) => return Ok(()),
-            Err(Failure::Supplicant(Trouble::NotRunning(_))) if clock::boottime() < until && !cancelled() => {
+            Err(Failure::Supplicant(Trouble::NotRunning(_))) if clock::boottime() < until => {
                 thread::sleep(timings.poll);
             }
             res => return res,

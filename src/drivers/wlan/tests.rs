@@ -43,7 +43,7 @@ fn run(supplicant: &Supplicant, change: &Change) -> Result<Option<u32>, Failure>
 }
 
 fn recover(supplicant: &Supplicant) -> Result<(), Failure> {
-    recover_patiently(&supplicant.settings, &supplicant.marker, &|| false, &HASTY)
+    recover_patiently(&supplicant.settings, &supplicant.marker, &HASTY)
 }
 
 /// Runs a change; `expect` is `OK` and the id, or how the error begins.
