@@ -133,6 +133,8 @@ fn signed_in(
         Resource::Status => return Answer::Now(status::get(app, rest, query)),
         Resource::StatusRoot => Ok(json!({})),
         Resource::Login | Resource::Register => unreachable!("handled before"),
+        Resource::SysWlan => return sys::wlan(app, rest, query),
+        Resource::Wlan => return without_options(query, || cmd::wlan::run(app, request, who())),
         Resource::SysDb => sys::database(app).map_err(|err| err.to_string()),
         Resource::Ledger => sys::ledger(app).map_err(|err| err.to_string()),
         plain => Ok(sys::value(app, plain)),

@@ -2,10 +2,14 @@
 
 use serde_json::{Map, Value, json};
 
-use super::App;
+use super::query::Query;
 use super::route::Resource;
+use super::{App, failed, member};
 use crate::drivers::register_db::{DbError, look, schema};
+use crate::drivers::wlan;
+use crate::http::Answer;
 use crate::ops::{journal, store};
+use crate::platform::PlatformError;
 use crate::sys::{self, clock};
 
 /// Lines of `/sys/ledger`.
@@ -58,6 +62,21 @@ pub(super) fn database(app: &App) -> Result<Value, DbError> {
         })
     });
     Ok(json!({ "level": level.collect::<Vec<_>>(), "max-registers": schema::MAX_REGISTERS }))
+}
+
+/// `/sys/net/wlan`: what is on the air and what the supplicant knows. A scan may be due, so it takes a thread of its own.
+pub(super) fn wlan(app: &App, rest: &[&str], query: Query) -> Answer {
+    let Some(settings) = app.config.wlan.clone() else {
+        return Answer::Now(failed(&PlatformError::Missing("wlan").to_string()));
+    };
+    let rest: Vec<String> = rest.iter().map(|it| it.to_string()).collect();
+    Answer::Detach(Box::new(move |exchange| {
+        let rest: Vec<&str> = rest.iter().map(String::as_str).collect();
+        exchange.reply(match wlan::view(&settings) {
+            Ok(value) => member(value, &rest, query),
+            Err(err) => failed(&err.to_string()),
+        });
+    }))
 }
 
 /// `/sys/ledger`: who ran which command from where with what outcome, youngest first.

@@ -23,7 +23,7 @@ use signal_hook::iterator::{Handle, Signals};
 use crate::api::{self, App};
 use crate::auth::Auth;
 use crate::config::{Config, Listen};
-use crate::drivers::{self, cache, factory};
+use crate::drivers::{self, cache, factory, wlan};
 use crate::ops::token::hex;
 use crate::ops::{Store, Table, staging};
 use crate::platform::Platform;
@@ -41,6 +41,9 @@ const PROBE_EVERY: Duration = Duration::from_secs(30);
 const PROBE_WITHIN: Duration = Duration::from_secs(8);
 /// Missing answers in a row after which it gives up, so that init starts a new one.
 const PROBES: u32 = 3;
+
+/// Stack of the thread that looks after an interrupted change of the WLAN.
+const WLAN_STACK: usize = 128 * 1024;
 
 /// What can wake the main thread.
 enum Event {
@@ -120,6 +123,7 @@ fn serve(config: &Config, reload: &dyn Fn() -> Result<Config, Failure>) -> Resul
 
     let gate_ended = gate.ended();
     let mut missed = 0;
+    recover_wlan(config)?;
     let res = loop {
         select! {
             recv(inbox) -> event => match event {
@@ -169,6 +173,22 @@ fn tidy(config: &Config) -> Result<(), Failure> {
         log::warn!("{}: {err}", folder.display());
     }
     Ok(())
+}
+
+/// Undoes a change of the WLAN that an earlier run did not bring to an end. On a thread of its own: the supplicant may be
+/// slow, or come up later than this service.
+fn recover_wlan(config: &Config) -> io::Result<()> {
+    let Some(settings) = config.wlan.clone() else { return Ok(()) };
+    let marker = wlan::marker(&config.state_dir);
+    if !marker.exists() {
+        return Ok(());
+    }
+    let body = move || {
+        if let Err(err) = wlan::recover(&settings, &marker) {
+            log::warn!("the WLAN: {err}");
+        }
+    };
+    thread::Builder::new().name("wlan-recover".into()).stack_size(WLAN_STACK).spawn(body).map(drop)
 }
 
 /// Everything that requests may touch.

@@ -7,7 +7,6 @@ pub mod db_body;
 pub mod homeplug;
 pub mod reboot;
 pub mod set_time;
-#[cfg_attr(not(test), expect(dead_code))]
 pub mod wlan;
 
 use std::fmt;

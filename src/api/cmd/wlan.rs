@@ -1,11 +1,18 @@
 //! `POST /cmd/wlan`: its members become a change of the WLAN. Which networks there are is looked at further down.
 
-use serde::Deserialize;
-use serde_json::Value;
+use std::sync::Arc;
 
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::super::device::{self, Errand};
+use super::super::{App, failed};
 use super::{BadMember, bad};
 use crate::auth::Secret;
-use crate::drivers::wlan::{Change, Key, Ssid};
+use crate::drivers::wlan::{self, Change, Key, Ssid};
+use crate::http::{Answer, Request};
+use crate::ops::{Launch, Outcome, Who};
+use crate::platform::PlatformError;
 
 /// The members as they came: what is wrong with one is said without serde, whose words would repeat a key.
 #[derive(Default, Deserialize)]
@@ -20,7 +27,7 @@ struct Body {
 }
 
 /// The change that a body asks for.
-pub(in crate::api) fn parse(body: &[u8]) -> Result<Change, BadMember> {
+fn parse(body: &[u8]) -> Result<Change, BadMember> {
     let body = members(body)?;
     let choice = "must be \"add\", \"select\" or \"forget\".";
     let action = match text("action", body.action)? {
@@ -62,6 +69,30 @@ pub(in crate::api) fn parse(body: &[u8]) -> Result<Change, BadMember> {
         }
         _ => bad("action", choice),
     }
+}
+
+/// Makes the change as an operation: a network may take half a minute to prove that it works.
+pub(in crate::api) fn run(app: &Arc<App>, request: &Request, who: Who) -> Answer {
+    let change = match parse(&request.body) {
+        Ok(change) => change,
+        Err(err) => return Answer::Now(failed(&err.to_string())),
+    };
+    let Some(settings) = app.config.wlan.clone() else {
+        return Answer::Now(failed(&PlatformError::Missing("wlan").to_string()));
+    };
+    let marker = wlan::marker(&app.config.state_dir);
+    let action = match change {
+        Change::Add { .. } => "add",
+        Change::Select(_) => "select",
+        Change::Forget(_) => "forget",
+    };
+    let launch = Launch { kind: "wlan", command: format!("wlan {action}"), who };
+    let interface = settings.control.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let errand = Errand::new(launch, interface, request);
+    device::run(app, errand, move |work| match wlan::change(&settings, &marker, &change, work) {
+        Ok(id) => Outcome { fault: None, result: id.map(|id| json!({ "network_id": id })) },
+        Err(err) => device::failure("WLAN", err.is_cancelled(), err.to_string()),
+    })
 }
 
 fn members(body: &[u8]) -> Result<Body, BadMember> {

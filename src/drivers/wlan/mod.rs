@@ -27,7 +27,13 @@ pub use key::{Hidden, Key};
 pub use networks::view;
 pub use text::Ssid;
 
+use std::path::{Path, PathBuf};
 use std::time::Duration;
+
+/// The file in the state folder that exists while a change is under way.
+pub fn marker(state_dir: &Path) -> PathBuf {
+    state_dir.join("wlan-pending")
+}
 
 /// How long the steps may take; tests are less patient.
 struct Timings {
