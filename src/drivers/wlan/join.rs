@@ -45,11 +45,26 @@ pub fn change(
     change_within(settings, marker, change, watch, &TIMINGS)
 }
 
-/// Undoes a change that a former process left unfinished, which only the marker tells. Without one it does nothing. If
-/// the supplicant cannot be reached the marker stays, and the next change recovers first.
+/// Undoes a change that a former process left unfinished, which only the marker tells; without one it does nothing. Where
+/// the supplicant starts after this service it is waited for; if it does not come the marker stays, and the next change
+/// recovers first.
 pub fn recover(settings: &config::Wlan, marker: &Path) -> Result<(), Failure> {
-    let _turn = Turn::take(&settings.control)?;
-    recover_within(settings, marker, &TIMINGS)
+    recover_patiently(settings, marker, &TIMINGS)
+}
+
+pub(super) fn recover_patiently(settings: &config::Wlan, marker: &Path, timings: &Timings) -> Result<(), Failure> {
+    let until = clock::boottime() + timings.start;
+    loop {
+        let attempt = Turn::take(&settings.control).and_then(|_turn| recover_within(settings, marker, timings));
+        match attempt {
+            // A change is under way, and it has recovered first.
+            Err(Failure::Busy) => return Ok(()),
+            Err(Failure::Supplicant(Trouble::NotRunning(_))) if clock::boottime() < until => {
+                thread::sleep(timings.poll);
+            }
+            res => return res,
+        }
+    }
 }
 
 fn recover_within(settings: &config::Wlan, marker: &Path, timings: &Timings) -> Result<(), Failure> {

@@ -45,6 +45,8 @@ struct Timings {
     associate: Duration,
     /// From the start of a scan to its results.
     scan: Duration,
+    /// For a supplicant to appear that starts later than this service.
+    start: Duration,
 }
 
 const TIMINGS: Timings = Timings {
@@ -52,4 +54,5 @@ const TIMINGS: Timings = Timings {
     poll: Duration::from_millis(200),
     associate: Duration::from_secs(30),
     scan: Duration::from_secs(5),
+    start: Duration::from_secs(60),
 };

@@ -20,6 +20,7 @@ pub(super) const HASTY: Timings = Timings {
     poll: Duration::from_millis(2),
     associate: Duration::from_millis(120),
     scan: Duration::from_millis(300),
+    start: Duration::from_millis(50),
 };
 
 #[derive(Clone, Debug, PartialEq)]

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use super::join::{change_within, recover};
+use super::join::{change_within, recover_patiently};
 use super::networks::view_within;
 use super::testing::{HASTY, Mishap, Supplicant};
 use super::{Change, Failure, Key, Ssid, change};
@@ -40,6 +40,10 @@ fn pass(text: &str) -> Key {
 
 fn run(supplicant: &Supplicant, change: &Change) -> Result<Option<u32>, Failure> {
     change_within(&supplicant.settings, &supplicant.marker, change, &Flag::default(), &HASTY)
+}
+
+fn recover(supplicant: &Supplicant) -> Result<(), Failure> {
+    recover_patiently(&supplicant.settings, &supplicant.marker, &HASTY)
 }
 
 /// Runs a change; `expect` is `OK` and the id, or how the error begins.
@@ -230,7 +234,7 @@ fn a_supplicant_that_dies_at_any_step_comes_back_with_a_wlan() {
             let reached = at < supplicant.state().log.len();
             let saved = supplicant.state().log.iter().take(at).any(|it| it == "SAVE_CONFIG");
             supplicant.restart();
-            recover(&supplicant.settings, &supplicant.marker).unwrap();
+            recover(&supplicant).unwrap();
             assert!(!supplicant.marker.exists(), "{kind} at {at}");
             if reached && !saved {
                 let err = res.unwrap_err().to_string();
@@ -288,8 +292,7 @@ fn a_cancelled_change_is_undone_at_once() {
 #[test]
 fn what_a_former_process_left_unfinished_is_undone() {
     let supplicant = Supplicant::start();
-    let settings = &supplicant.settings;
-    recover(settings, &supplicant.marker).unwrap();
+    recover(&supplicant).unwrap();
     assert!(supplicant.state().log.is_empty(), "without a marker there is nothing to do");
     // As if the process had been killed while it waited.
     let leave = |supplicant: &Supplicant| {
@@ -302,7 +305,7 @@ fn what_a_former_process_left_unfinished_is_undone() {
         std::fs::write(&supplicant.marker, "").unwrap();
     };
     leave(&supplicant);
-    recover(settings, &supplicant.marker).unwrap();
+    recover(&supplicant).unwrap();
     assert_eq!(supplicant.dump(), BEFORE);
     assert!(!supplicant.marker.exists());
     // The next change does the same first.
@@ -316,7 +319,7 @@ fn a_file_in_which_nothing_is_enabled_does_not_cut_the_meter_off() {
     let supplicant = Supplicant::start();
     supplicant.state().saved.iter_mut().for_each(|it| it.disabled = true);
     std::fs::write(&supplicant.marker, "").unwrap();
-    recover(&supplicant.settings, &supplicant.marker).unwrap();
+    recover(&supplicant).unwrap();
     let after = "home \"home secret\" current, spare \"spare secret\" on, old \"old secret\" on | home true, spare true, old true";
     assert_eq!(supplicant.dump(), after);
 }
@@ -337,7 +340,7 @@ fn without_a_supplicant_the_socket_is_named() {
     std::fs::remove_file(&supplicant.settings.control).unwrap();
     refused(&supplicant);
     std::fs::write(&supplicant.marker, "").unwrap();
-    assert!(recover(&supplicant.settings, &supplicant.marker).is_err());
+    assert!(recover(&supplicant).is_err());
     assert!(supplicant.marker.exists(), "what could not be recovered is still to be");
     supplicant.restart();
     check(
