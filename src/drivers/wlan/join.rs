@@ -267,6 +267,7 @@ fn associate(course: &Course<'_>, id: u32, wanted: &why::Wanted<'_>) -> Result<(
     let begun = clock::boottime();
     control.order(&format!("SELECT_NETWORK {id}"))?;
     let mut strikes = why::Strikes::default();
+    let mut look_at = timings.look;
     loop {
         if watch.cancelled() {
             return Err(Failure::Cancelled.into());
@@ -285,6 +286,12 @@ fn associate(course: &Course<'_>, id: u32, wanted: &why::Wanted<'_>) -> Result<(
         let waited = clock::boottime() - begun;
         if strikes.are_enough() || timings.associate <= waited {
             return Err(why::not_associated(control, wanted, &strikes, state, waited)?.into());
+        }
+        if look_at <= waited {
+            look_at += timings.look;
+            if let Some(failure) = why::mismatch(control, wanted, waited)? {
+                return Err(failure.into());
+            }
         }
         watch.progress(ASSOCIATED * share(waited, timings.associate));
         thread::sleep(timings.poll);

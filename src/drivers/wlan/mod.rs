@@ -43,6 +43,8 @@ struct Timings {
     poll: Duration,
     /// From the selection of a network to its association.
     associate: Duration,
+    /// From there to a look at what was heard, and between such looks: about a scan's time.
+    look: Duration,
     /// From the start of a scan to its results.
     scan: Duration,
     /// For a supplicant to appear that starts later than this service.
@@ -53,6 +55,7 @@ const TIMINGS: Timings = Timings {
     reply: Duration::from_secs(10),
     poll: Duration::from_millis(200),
     associate: Duration::from_secs(30),
+    look: Duration::from_secs(5),
     scan: Duration::from_secs(5),
     start: Duration::from_secs(60),
 };

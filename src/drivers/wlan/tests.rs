@@ -128,10 +128,23 @@ fn what_does_not_associate_is_undone_and_explained() {
     check(&supplicant, &add("home", pass("wrong secret")), "key: the access point did not accept it", BEFORE);
     check(&supplicant, &add("nowhere", pass("some secret")), "ssid: no access point with that name", BEFORE);
     check(&supplicant, &add("nowhere", Key::Open), "ssid: no access point with that name", BEFORE);
-    check(&supplicant, &add("free", pass("some secret")), "key: the access point did not accept it", BEFORE);
+    check(&supplicant, &add("free", pass("some secret")), "key: the access point takes none", BEFORE);
+    check(&supplicant, &add("home", Key::Open), "key: missing", BEFORE);
     check(&supplicant, &Change::Select(2), "id: no access point with that name", BEFORE);
     supplicant.state().aps[1].1 = Some("\"changed secret\"".into());
     check(&supplicant, &Change::Select(1), "id: the access point did not accept it; its key", BEFORE);
+}
+
+#[test]
+fn a_key_that_can_never_fit_is_found_out_early() {
+    let supplicant = Supplicant::start();
+    let patient = super::Timings { associate: Duration::from_secs(60), ..HASTY };
+    for change in [add("free", pass("some secret")), add("new", Key::Open)] {
+        let begun = Instant::now();
+        let res = change_within(&supplicant.settings, &supplicant.marker, &change, &Flag::default(), &patient);
+        assert!(res.is_err() && begun.elapsed() < Duration::from_secs(20));
+        assert_eq!(supplicant.dump(), BEFORE);
+    }
 }
 
 #[test]
