@@ -1,7 +1,7 @@
-//! The WLAN, through wpa_supplicant's control socket, the one that wpa_cli speaks to. In reading order: `key` and `text`
-//! say what names, keys and replies look like; `control` asks and waits; `networks` is the view; `join` adds, selects
-//! and forgets; `undo` puts right what fails and `why` explains it; `file` checks what was saved.
-//! It knows one supplicant with one interface, and neither addresses nor routes.
+//! The WLAN, through wpa_supplicant's control socket, the one that wpa_cli speaks to. In reading order: `key` and
+//! `text` say what names, keys and replies look like; `control` asks and waits; `networks` is the view; `join` adds,
+//! selects and forgets; `undo` puts right what fails and `why` explains it; `file` checks what was saved. It knows one
+//! supplicant with one interface, and neither addresses nor routes.
 //!
 //! Nothing is saved before the meter is associated. So the supplicant's own file always says how the meter is to come
 //! back, after a power cut, a restart of the supplicant or an undo.

@@ -1,5 +1,5 @@
-//! A supplicant for tests: a thread behind a real socket that keeps networks, hears some access points, and fails when it
-//! is told to. It does what was seen of the real one, and nothing else. It is compiled for tests only.
+//! A supplicant for tests: a thread behind a real socket that keeps networks, hears some access points, and fails when
+//! it is told to. It does what was seen of the real one, and nothing else. It is compiled for tests only.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;

@@ -1,4 +1,5 @@
-//! Whole courses against a supplicant of the test's own: what works, and that whatever fails leaves everything as it was.
+//! Whole courses against a supplicant of the test's own: what works, and that whatever fails leaves everything as it
+//! was.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -165,7 +166,8 @@ fn selecting_disables_the_others_and_is_saved() {
         &supplicant,
         &Change::Select(1),
         "OK Some(1)",
-        "home \"home secret\" off, spare \"spare secret\" current, old \"old secret\" off | home false, spare true, old false",
+        "home \"home secret\" off, spare \"spare secret\" current, old \"old secret\" off \
+         | home false, spare true, old false",
     );
     check(&supplicant, &Change::Select(7), "id: there is no network 7", &supplicant.dump());
 }
@@ -333,7 +335,8 @@ fn a_file_in_which_nothing_is_enabled_does_not_cut_the_meter_off() {
     supplicant.state().saved.iter_mut().for_each(|it| it.disabled = true);
     std::fs::write(&supplicant.marker, "").unwrap();
     recover(&supplicant).unwrap();
-    let after = "home \"home secret\" current, spare \"spare secret\" on, old \"old secret\" on | home true, spare true, old true";
+    let after = "home \"home secret\" current, spare \"spare secret\" on, old \"old secret\" on \
+                 | home true, spare true, old true";
     assert_eq!(supplicant.dump(), after);
 }
 
