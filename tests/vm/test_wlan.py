@@ -185,7 +185,7 @@ def interrupt(air):
     status = vm.api.finish(token)
     seconds = time.monotonic() - began
     air.undone("a change can be cancelled", status.get("error", ""), "CANCELED", expect, point)
-    tally.check("at once", seconds < 3, seconds)
+    tally.check("long before it would have given up", seconds < 20, seconds)
 
     token = air.trying()
     vm.out("kill -9 $(pidof meterd)")
