@@ -5,6 +5,8 @@ import hashlib
 import time
 
 CONF = "/data/wpa_supplicant.conf"
+# Two channels to scan instead of forty: most of the time of this test would go into that.
+SETTINGS = "ctrl_interface=/run/wpa_supplicant\nupdate_config=1\nfreq_list=2437 2462\n"
 INIT = "/etc/init.d/S60wlan"
 ODD, ODD_KEY = 'Cé "q" \\b', 'a "b" \\c #d'
 # The 256-bit key that a passphrase and a name make (IEEE 802.11, PBKDF2).
@@ -100,7 +102,9 @@ class Air:
 
 def run(vm, tally):
     air = Air(vm, tally)
-    vm.out(f"{INIT} stop; rm -f {CONF}; {INIT} start; mkdir -p /data/ap")
+    vm.out(f"{INIT} stop; mkdir -p /data/ap")
+    vm.write(CONF, SETTINGS)
+    vm.out(f"{INIT} start")
     for radio in POINTS:
         vm.write(f"/data/ap/{radio}.conf", points(radio))
     vm.out("ap start /data/ap/1.conf /data/ap/2.conf", timeout=30)
