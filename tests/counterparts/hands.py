@@ -148,7 +148,8 @@ def factory_restore_cut(tally):
             except RuntimeError as err:
                 said = str(err)
             still = set(os.listdir(meter.state))
-            tally.check("the boot step waits for a boot", "waits for the reboot" in said and still == left, (said, still))
+            waits = "waits for the reboot" in said and still == left
+            tally.check("the boot step waits for a boot", waits, (said, still))
             meter.start()
             status, _, _ = meter.raw("GET", "/auth/unauthorized")
             tally.check("so does the service, and goes down again", status == 503 and len(meter.rows()[1]) == 2, status)
