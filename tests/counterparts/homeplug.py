@@ -122,20 +122,22 @@ def tools(tally):
     _, said = sh("hpavkey", "-D", "--", DEK[NEAR])
     tally.check("hpavkey derives a DEK likewise", said.split()[:1] == [dak], said)
     for tool in ("plctool", "int6k"):
+        # Their own patience is 50 ms, which is little on a busy machine.
+        ask = [tool, "-i", "plc0", "-x", "-t", "1000"]
         with Powerline() as line:
-            code, said = sh(tool, "-i", "plc0", "-x", "-r", LOCAL)
+            code, said = sh(*ask, "-r", LOCAL)
             tally.check(f"{tool} reads the version", code == 0 and "QCA7420-EMULATED" in said, said)
-            code, said = sh(tool, "-i", "plc0", "-x", "-m", LOCAL)
+            code, said = sh(*ask, "-m", LOCAL)
             there = NEAR.upper() in said.upper() and FAR.upper() in said.upper()
             tally.check(f"{tool} lists the network", code == 0 and there, said)
-            remote = [tool, "-i", "plc0", "-x", "-J", NEAR, "-K", key, "-D"]
+            remote = [*ask, "-J", NEAR, "-K", key, "-D"]
             code, said = sh(*remote, access_key(WRONG).hex().upper())
             tally.check(f"{tool} is refused with a wrong DAK", code == 1 and moved(line) == "", said)
             code, said = sh(*remote, dak)
             tally.check(f"{tool} moves a remote bridge", code == 0 and moved(line) == "57", said)
             code, said = sh(*remote, dak)
             tally.check(f"{tool} does not reach it any more", code == 1, said)
-            code, said = sh(tool, "-i", "plc0", "-x", "-M", "-K", key)
+            code, said = sh(*ask, "-M", "-K", key)
             tally.check(f"{tool} moves the local bridge", code == 0 and moved(line) == "56 57", said)
     with Powerline(faults={LOCAL: Fault(length=43)}):
         code, said = sh("plctool", "-i", "plc0", "-x", "-M", "-K", key)
@@ -193,7 +195,7 @@ def good_run(tally, meter):
         tally.check("to the chosen bridge alone", {it[:6] for it in keys} == {mac_bytes(LOCAL)})
         who = line.seen[0][1]
         tally.check("the call is the golden one to the byte", who == golden("swver-int6k")[0], who.hex())
-        code, said = sh("plctool", "-i", "plc0", "-x", "-m", LOCAL)
+        code, said = sh("plctool", "-i", "plc0", "-x", "-t", "1000", "-m", LOCAL)
         there = all(it.upper() in said.upper() for it in (network_id(network_key(NEW)).hex(":"), NEAR, FAR))
         tally.check("plctool sees the new network", code == 0 and there, said)
     head = ["eth.dst", "homeplug_av.mmhdr.mmver", "homeplug_av.vendor.oui", "homeplug_av.set_key_req.eks"]
@@ -252,7 +254,8 @@ def faults(tally, meter, share):
 
 
 def noise(tally, meter):
-    both, doubt, whole = [target(NEAR), target(FAR)], "unknown unchanged / unchanged, False", "changed changed / changed, True"
+    both, doubt = [target(NEAR), target(FAR)], "unknown unchanged / unchanged, False"
+    whole = "changed changed / changed, True"
     with Powerline(noise=True) as line:
         error, result, took = setpwd(meter, both)
         tally.check("a flood of noise: result", states(result) == whole and error == "", f"{error} {result}")
@@ -442,10 +445,11 @@ def over_itself(tally):
                 reply = neighbour.ask(address, port, meter.login(), body)
                 tally.check(f"over {name}: in progress", reply.get("status") == "in progress", reply)
                 status = meter.finish(reply["token"]) if "token" in reply else {}
-                tally.check(f"over {name}: done", states(status.get("result", {})) == "changed changed / changed, True", status)
+                done = states(status.get("result", {}))
+                tally.check(f"over {name}: done", done == "changed changed / changed, True", status)
             line.kill()
             times = lambda show: [float(it) for it, in capture.read(show, "frame.time_epoch")]
-            asked, replied = times(f"tcp.dstport == {port} && tcp.len > 0"), times(f"tcp.srcport == {port} && tcp.len > 0")
+            asked, replied = (times(f"tcp.{it}port == {port} && tcp.len > 0") for it in ("dst", "src"))
             frames = times("eth.type == 0x88e1")
             if not asked or not replied or not frames:
                 tally.check(f"over {name}: all was seen", False, (asked, replied, frames))
