@@ -1,6 +1,8 @@
 //! `meterd.json` becomes a [`Config`]: every default in one place, every unknown key an error that names it.
 //! It reads one file and knows nothing of who uses its values.
 
+mod outward;
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::SocketAddr;
@@ -10,6 +12,9 @@ use std::time::Duration;
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{self, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
+
+use crate::sys::net::Subnet;
+pub use outward::{Provider, Providers, Tls};
 
 /// The commands of `/cmd`, as they are named in its paths.
 const COMMANDS: [&str; 12] = [
@@ -51,6 +56,13 @@ pub struct Config {
     pub wlan: Option<Wlan>,
     /// The HomePlug bridge's interface; without it the HomePlug command says that it is missing.
     pub homeplug: Option<Homeplug>,
+    /// Addresses to which the meter may connect though they are loopback, link-local, multicast or its own.
+    #[serde(deserialize_with = "outward::targets")]
+    pub allow_targets: Vec<Subnet>,
+    /// How other sides of encrypted connections are verified.
+    pub tls: Tls,
+    /// Providers with which a service can be activated.
+    pub providers: Providers,
     /// Commands of `/cmd` that this meter does not offer, by their names.
     pub disabled: Vec<String>,
     /// Sizes and times of the front door and of the database.
@@ -285,6 +297,9 @@ impl Default for Config {
             platform: Platform::default(),
             wlan: None,
             homeplug: None,
+            allow_targets: Vec::new(),
+            tls: Tls::default(),
+            providers: Providers::default(),
             disabled: Vec::new(),
             limits: Limits::default(),
         }
@@ -364,6 +379,7 @@ impl Config {
         if self.realm.is_empty() || self.realm.contains(|it: char| it == ':' || it.is_control()) {
             return fail("realm: must be non-empty, without ':' and control characters".into());
         }
+        self.providers.check().map_err(ConfigError::Value)?;
         if let Some(name) = self.disabled.iter().find(|it| !COMMANDS.contains(&it.as_str())) {
             return fail(format!("disabled: \"{name}\" is no command of /cmd"));
         }
@@ -490,6 +506,26 @@ mod tests {
         load(r#"{"disabled": ["homeplug", "db"]}"#).unwrap();
         let err = load(r#"{"homeplug": {"interface": "eth1", "bridge": "00:b0:52"}}"#).unwrap_err();
         assert!(err.contains("homeplug.bridge"), "{err}");
+    }
+
+    #[test]
+    fn targets_and_providers_are_checked() {
+        for (text, expect) in [
+            (r#"{"allow_targets": ["10.0.0.0/8", "10.0.0.0/99"]}"#, "allow_targets: \"10.0.0.0/99\""),
+            (r#"{"tls": {"ca": "/x"}}"#, "`ca`"),
+            (r#"{"providers": {"push": [{"name": "a", "control": "ftp://x"}]}}"#, "providers.push: \"a\": control"),
+            (r#"{"providers": {"alert": [{"name": "", "control": "https://x"}]}}"#, "providers.alert: a name"),
+            (r#"{"providers": {"alert": [{"name": "a"}]}}"#, "`control`"),
+            (r#"{"providers": {"decrypt": []}}"#, "providers.decrypt"),
+        ] {
+            let err = load(text).unwrap_err();
+            assert!(err.contains(expect), "{err}");
+        }
+        let twice = r#"{"name": "a", "control": "https://x"}"#;
+        let err = load(&format!(r#"{{"providers": {{"push": [{twice}, {twice}]}}}}"#)).unwrap_err();
+        assert!(err.contains("\"a\" is there twice"), "{err}");
+        let config = load(r#"{"allow_targets": ["192.0.2.1"], "tls": {"ca_file": "/x"}}"#).unwrap();
+        assert_eq!((config.allow_targets[0].prefix, config.tls.ca_file.as_deref()), (32, Some(Path::new("/x"))));
     }
 
     #[track_caller]
