@@ -1,6 +1,8 @@
 //! `meterd.json` becomes a [`Config`]: every default in one place, every unknown key an error that names it.
 //! It reads one file and knows nothing of who uses its values.
 
+mod remote;
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::SocketAddr;
@@ -10,6 +12,8 @@ use std::time::Duration;
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{self, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
+
+pub use remote::{RemoteFormat, RemoteMap, RemoteRegister, RemoteTable};
 
 /// The commands of `/cmd`, as they are named in its paths.
 const COMMANDS: [&str; 12] = [
@@ -51,6 +55,10 @@ pub struct Config {
     pub wlan: Option<Wlan>,
     /// The HomePlug bridge's interface; without it the HomePlug command says that it is missing.
     pub homeplug: Option<Homeplug>,
+    /// Serial ports by the names that addresses use, such as `"USB2": "/dev/ttyUSB2"`.
+    pub serial_ports: BTreeMap<String, PathBuf>,
+    /// Register maps of remote devices, by the names that addresses use.
+    pub remote_maps: BTreeMap<String, RemoteMap>,
     /// Commands of `/cmd` that this meter does not offer, by their names.
     pub disabled: Vec<String>,
     /// Sizes and times of the front door and of the database.
@@ -285,6 +293,8 @@ impl Default for Config {
             platform: Platform::default(),
             wlan: None,
             homeplug: None,
+            serial_ports: BTreeMap::new(),
+            remote_maps: BTreeMap::new(),
             disabled: Vec::new(),
             limits: Limits::default(),
         }
@@ -379,6 +389,7 @@ impl Config {
                 return fail(format!("platform.{key}: must name a program"));
             }
         }
+        remote::check(&self.serial_ports, &self.remote_maps).map_err(ConfigError::Value)?;
         let limits = &self.limits;
         let positive = [
             ("connections", limits.connections as u64),

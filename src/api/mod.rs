@@ -126,6 +126,7 @@ fn signed_in(
         Resource::Reboot => return without_options(query, || cmd::reboot::run(app, Why::Reboot, &request.body, who())),
         Resource::Homeplug => return without_options(query, || cmd::homeplug::run(app, request, who())),
         Resource::SetTime => return without_options(query, || cmd::set_time::run(app, &request.body, who())),
+        Resource::TestRemote => return without_options(query, || cmd::test_remote::run(app, &request.body, who())),
         Resource::Db => return without_options(query, || long::database(app, who(), request.respond_async)),
         Resource::Logout => return without_options(query, || Answer::Now(auth::logout(app, request))),
         Resource::Rights => return without_options(query, || Answer::Now(auth::rights(identity))),

@@ -7,6 +7,7 @@ pub mod factory;
 pub mod homeplug;
 pub mod power;
 pub mod register_db;
+pub mod remote;
 pub mod wlan;
 
 use serde_json::Value;
