@@ -34,7 +34,9 @@ fn parse(body: &[u8], config: &Config) -> Result<(Target, String), BadMember> {
         Err(err) => return bad("body", format!("{err}.")),
     };
     let Body { linktype, address } = body.unwrap_or(Body { linktype: None, address: None });
-    let Some(linktype) = linktype else { return bad("linktype", "missing; this meter supports modbus, slowd and tcp.") };
+    let Some(linktype) = linktype else {
+        return bad("linktype", "missing; this meter supports modbus, slowd and tcp.");
+    };
     let Some(address) = address else { return bad("address", "missing.") };
     if MAX_ADDRESS < address.len() {
         return bad("address", format!("must have at most {MAX_ADDRESS} characters."));

@@ -96,10 +96,9 @@ impl Target {
             }
             "slowd" => slow(without_options(address)?, config),
             "tcp" => Ok(Target::Meter(Host::parse(without_options(address)?, Some(HTTP_PORT))?)),
-            other if OTHER_LINKS.contains(&other) => bad(
-                "linktype",
-                format!("\"{other}\" is not supported by this meter; modbus, slowd and tcp are."),
-            ),
+            other if OTHER_LINKS.contains(&other) => {
+                bad("linktype", format!("\"{other}\" is not supported by this meter; modbus, slowd and tcp are."))
+            }
             _ => bad("linktype", "unknown; this meter supports modbus, slowd and tcp."),
         }
     }
@@ -142,7 +141,9 @@ fn slow_way(at: &str, config: &Config) -> Result<Way, BadTarget> {
             let known = if known.is_empty() { "there is none".to_string() } else { known.join(", ") };
             return bad(
                 "address",
-                format!("no serial port of this name in serial_ports of the configuration ({known}), and no HOST:PORT."),
+                format!(
+                    "no serial port of this name in serial_ports of the configuration ({known}), and no HOST:PORT."
+                ),
             );
         }
     };
@@ -164,7 +165,9 @@ fn line(text: &str) -> Result<Line, BadTarget> {
     };
     let (parity, two_stops) = match framing.as_bytes() {
         [b'8', parity @ (b'n' | b'e' | b'o'), stops @ (b'1' | b'2')] => (*parity, *stops == b'2'),
-        _ => return bad("address", "after the speed there must be /8, n, e or o for the parity, and 1 or 2 stop bits."),
+        _ => {
+            return bad("address", "after the speed there must be /8, n, e or o for the parity, and 1 or 2 stop bits.");
+        }
     };
     let parity = match parity {
         b'e' => Parity::Even,
@@ -215,7 +218,9 @@ impl Host {
         let (name, port) = match text.strip_prefix('[').and_then(|it| it.split_once(']')) {
             Some((name, rest)) => match (name.parse::<Ipv6Addr>(), rest.strip_prefix(':')) {
                 (Err(_), _) => return bad("address", "between the brackets there must be an IPv6 address."),
-                (Ok(_), None) if !rest.is_empty() => return bad("address", "after the bracket only a port can follow."),
+                (Ok(_), None) if !rest.is_empty() => {
+                    return bad("address", "after the bracket only a port can follow.");
+                }
                 (Ok(_), port) => (name, port),
             },
             None => match text.split_once(':') {

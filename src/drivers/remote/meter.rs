@@ -55,7 +55,9 @@ fn failure(err: ReachError, look: &Lookout) -> Fault {
         ReachError::Stopped(Stop::Late) if look.check().is_ok() => {
             Fault::NotMeter(format!("Timeout: no answer over HTTP within {} s.", PATIENCE.as_secs()))
         }
-        ReachError::Closed => Fault::NotMeter("The other side closed the connection instead of answering over HTTP.".into()),
+        ReachError::Closed => {
+            Fault::NotMeter("The other side closed the connection instead of answering over HTTP.".into())
+        }
         ReachError::Http(text) => not_a_meter(&text),
         err => err.into(),
     }
@@ -128,7 +130,8 @@ mod tests {
             {"name": "odd", "type": "xyz", "rate": 3},
             {"idx": 2}, 7
         ]});
-        let got: Vec<_> = registers(&answer).unwrap().into_iter().map(|it| (it.id, it.kind, it.value, it.unit)).collect();
+        let got: Vec<_> =
+            registers(&answer).unwrap().into_iter().map(|it| (it.id, it.kind, it.value, it.unit)).collect();
         let row = |id: &str, kind: &str, value, unit: &str| (id.into(), kind.into(), value, unit.into());
         let rows = [
             row("Grid", "P", Some(json!(-12.5)), "W"),

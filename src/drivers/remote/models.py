@@ -28,7 +28,7 @@ HEAD = """\
 # the file LICENSE at the root of this tree. Changed: only what is needed to read values was kept, in this form.
 #
 # =ID TITLE, then a line per point in the order of its registers, which begin after ID and L:
-# NAME TYPE SCALE UNIT, where SCALE is the point with the power of ten or "-", and UNIT may be missing.
+# NAME TYPE SCALE UNIT, where SCALE is a power of ten, the point that has it, or "-", and UNIT may be missing.
 # +NAME COUNT begins the points that repeat: as often as the point COUNT says, or to the end of the model with "*".
 """
 

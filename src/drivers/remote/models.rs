@@ -33,10 +33,19 @@ pub(super) struct Point {
     pub(super) name: &'static str,
     /// What its registers hold.
     pub(super) kind: Kind,
-    /// The point with the power of ten that it is multiplied by.
-    pub(super) scale: Option<&'static str>,
+    /// The power of ten that it is multiplied by.
+    pub(super) scale: Scale,
     /// Its unit; empty if it has none.
     pub(super) unit: &'static str,
+}
+
+/// Where the power of ten is that a point is multiplied by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Scale {
+    /// It is always this one.
+    Fixed(i32),
+    /// The point of this name has it.
+    Point(&'static str),
 }
 
 /// What a point's registers hold.
@@ -122,8 +131,12 @@ fn number(line: &str) -> Option<u16> {
 
 fn point(line: &'static str) -> Option<Point> {
     let mut parts = line.splitn(4, ' ');
-    let (name, kind, scale) = (parts.next()?, Kind::parse(parts.next()?)?, parts.next()?);
-    Some(Point { name, kind, scale: (scale != "-").then_some(scale), unit: parts.next().unwrap_or("") })
+    let (name, kind) = (parts.next()?, Kind::parse(parts.next()?)?);
+    let scale = match parts.next()? {
+        "-" => Scale::Fixed(0),
+        text => text.parse().map_or(Scale::Point(text), Scale::Fixed),
+    };
+    Some(Point { name, kind, scale, unit: parts.next().unwrap_or("") })
 }
 
 /// How many registers these points fill.
@@ -172,8 +185,11 @@ mod tests {
             assert!(!model.title.is_empty() && !model.points.is_empty() || model.group.is_some(), "{id}");
             let all = || model.points.iter().chain(model.group.iter().flat_map(|it| &it.points));
             for point in all() {
-                let scale = |it: &Point| Some(it.name) == point.scale && it.kind == Kind::Scale;
-                assert!(point.scale.is_none() || all().any(scale), "{id} {}", point.name);
+                let is_there = match point.scale {
+                    Scale::Fixed(n) => (-10..=10).contains(&n),
+                    Scale::Point(name) => all().any(|it| it.name == name && it.kind == Kind::Scale),
+                };
+                assert!(is_there, "{id} {}", point.name);
             }
             if let Some(Group { count: Some(count), .. }) = model.group {
                 assert!(model.points.iter().any(|it| it.name == count && it.kind.size() == 1), "{id} {count}");

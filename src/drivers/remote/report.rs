@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::super::Watch;
+use super::super::{CancelFlag, Watch};
 use crate::sys::clock::boottime;
 
 /// The pause between two showings: each of them is written to flash.
@@ -147,6 +147,10 @@ impl Watch for Report<'_> {
 
     fn result(&self, value: Value) {
         self.watch.result(value);
+    }
+
+    fn flag(&self) -> CancelFlag {
+        self.watch.flag()
     }
 }
 

@@ -6,7 +6,7 @@ use std::ops::Range;
 use super::fault::Fault;
 use super::frame::Table;
 use super::master::Registers;
-use super::models::{self, Model, Point, type_code};
+use super::models::{self, Model, Point, Scale, type_code};
 use super::report::{Reg, Report};
 use super::value;
 
@@ -74,7 +74,9 @@ fn find(device: &mut dyn Registers, report: &Report) -> Result<u16, Fault> {
                 }
                 report.note(err.to_string());
                 // A word about the unit tells more than a silence after it.
-                last = last.filter(|it| matches!((it, &err), (Fault::Exception { .. }, Fault::Silent { .. }))).or(Some(err));
+                last = last
+                    .filter(|it| matches!((it, &err), (Fault::Exception { .. }, Fault::Silent { .. })))
+                    .or(Some(err));
             }
         }
     }
@@ -234,9 +236,12 @@ impl<'a> Block<'a> {
     fn regs(self, place: &str, fixed: Option<&Block<'a>>) -> impl Iterator<Item = Reg> {
         self.each().filter_map(move |(point, words)| {
             let factor = |name: &str| self.word(name).or_else(|| fixed?.word(name));
-            let scale = match point.scale.and_then(factor) {
-                None | Some(0x8000) => 0,
-                Some(word) => value::scale(word)?,
+            let scale = match point.scale {
+                Scale::Fixed(power) => power,
+                Scale::Point(name) => match factor(name) {
+                    None | Some(0x8000) => 0,
+                    Some(word) => value::scale(word)?,
+                },
             };
             Some(Reg {
                 id: point.name.to_string(),

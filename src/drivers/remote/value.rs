@@ -57,10 +57,13 @@ pub(super) fn real(number: f64, scale: i32) -> Option<Value> {
     Number::from_f64(number).map(Value::Number)
 }
 
-/// A text without its padding; `None` if nothing is left, or if it begins with a zero byte.
+/// A text without its padding; `None` if nothing is left, if it begins with a zero byte, or if it was never written.
 pub(super) fn text(words: &[u16]) -> Option<String> {
     let bytes: Vec<u8> = words.iter().flat_map(|it| it.to_be_bytes()).collect();
     let end = bytes.iter().position(|it| *it == 0).unwrap_or(bytes.len());
+    if bytes.iter().all(|it| *it == 0xff) {
+        return None;
+    }
     let text = String::from_utf8_lossy(&bytes[..end]).replace(char::is_control, " ");
     let text = text.trim();
     (!text.is_empty()).then(|| text.to_string())
@@ -105,6 +108,7 @@ mod tests {
             (Kind::Float32, &[0xffff, 0xffff]),
             (Kind::Float32, &[0x7f80, 0]),
             (Kind::Text(2), &[0, 0x4142]),
+            (Kind::Text(2), &[0xffff, 0xffff]),
             (Kind::Pad, &[1]),
             (Kind::Scale, &[1]),
             (Kind::Int32, &[1]),
