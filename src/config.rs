@@ -1,6 +1,7 @@
 //! `meterd.json` becomes a [`Config`]: every default in one place, every unknown key an error that names it.
 //! It reads one file and knows nothing of who uses its values.
 
+mod outward;
 mod remote;
 
 use std::collections::BTreeMap;
@@ -13,6 +14,8 @@ use serde::de::value::MapAccessDeserializer;
 use serde::de::{self, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
+use crate::sys::net::Subnet;
+pub use outward::{Provider, Providers, Tls};
 pub use remote::{RemoteFormat, RemoteMap, RemoteRegister, RemoteTable};
 
 /// The commands of `/cmd`, as they are named in its paths.
@@ -55,6 +58,13 @@ pub struct Config {
     pub wlan: Option<Wlan>,
     /// The HomePlug bridge's interface; without it the HomePlug command says that it is missing.
     pub homeplug: Option<Homeplug>,
+    /// Addresses to which the meter may connect though they are loopback, link-local, multicast or its own.
+    #[serde(deserialize_with = "outward::targets")]
+    pub allow_targets: Vec<Subnet>,
+    /// How other sides of encrypted connections are verified.
+    pub tls: Tls,
+    /// Providers with which a service can be activated.
+    pub providers: Providers,
     /// Serial ports by the names that addresses use, such as `"USB2": "/dev/ttyUSB2"`.
     pub serial_ports: BTreeMap<String, PathBuf>,
     /// Register maps of remote devices, by the names that addresses use.
@@ -293,6 +303,9 @@ impl Default for Config {
             platform: Platform::default(),
             wlan: None,
             homeplug: None,
+            allow_targets: Vec::new(),
+            tls: Tls::default(),
+            providers: Providers::default(),
             serial_ports: BTreeMap::new(),
             remote_maps: BTreeMap::new(),
             disabled: Vec::new(),
@@ -374,6 +387,7 @@ impl Config {
         if self.realm.is_empty() || self.realm.contains(|it: char| it == ':' || it.is_control()) {
             return fail("realm: must be non-empty, without ':' and control characters".into());
         }
+        self.providers.check().map_err(ConfigError::Value)?;
         if let Some(name) = self.disabled.iter().find(|it| !COMMANDS.contains(&it.as_str())) {
             return fail(format!("disabled: \"{name}\" is no command of /cmd"));
         }
