@@ -12,6 +12,8 @@ use crate::sys::serial;
 
 /// How long a device on the network may take for an answer; gateways wait for theirs for a second or three.
 const NETWORK_PATIENCE: Duration = Duration::from_secs(4);
+/// Answers to earlier requests that are passed over while one is waited for; more than these nobody has asked for.
+const MAX_LATE: usize = 32;
 /// How long a device on a serial line may take, beside what the bytes take.
 const SERIAL_PATIENCE: Duration = Duration::from_secs(1);
 /// What a serial server adds to that.
@@ -77,6 +79,7 @@ impl<'a> Master<'a> {
         self.id = self.id.wrapping_add(1);
         let step = self.look.until(NETWORK_PATIENCE);
         self.line.send(&tcp::encode(self.id, ask), &step)?;
+        let mut late = 0;
         loop {
             let came = &self.buffer[..self.length];
             let of = match tcp::decode(came, self.id, self.id.saturating_sub(1), ask)? {
@@ -86,6 +89,10 @@ impl<'a> Master<'a> {
                 }
                 tcp::Decoded::Late(used) => {
                     self.pass(used);
+                    late += 1;
+                    if MAX_LATE < late {
+                        return Err(FrameFault::Endless.into());
+                    }
                     continue;
                 }
                 tcp::Decoded::More(of) => of,

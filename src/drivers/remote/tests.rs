@@ -342,3 +342,15 @@ fn cancelling_ends_every_wait() {
         assert!(matches!(res, Err(Fault::Stopped(Stop::Cancelled))), "{patience}: {res:?}");
     }
 }
+
+#[test]
+fn the_deadline_of_the_whole_ends_every_wait() {
+    let person = Person::default();
+    let sent = Mutex::new(Vec::new());
+    for framing in [Framing::Tcp, Framing::Rtu { port: None }] {
+        let line = Script { answers: VecDeque::new(), now: VecDeque::new(), sent: &sent };
+        let look = Lookout::new(&person, Duration::ZERO);
+        let res = Master::new(Box::new(line), framing, 1, look).read(Table::Holding, 0, 1);
+        assert!(matches!(res, Err(Fault::Stopped(Stop::Late))), "{res:?}");
+    }
+}
