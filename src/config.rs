@@ -2,6 +2,7 @@
 //! It reads one file and knows nothing of who uses its values.
 
 mod outward;
+mod remote;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -15,6 +16,7 @@ use serde::{Deserialize, Deserializer};
 
 use crate::sys::net::Subnet;
 pub use outward::{Provider, Providers, Tls};
+pub use remote::{RemoteFormat, RemoteMap, RemoteRegister, RemoteTable};
 
 /// The commands of `/cmd`, as they are named in its paths.
 const COMMANDS: [&str; 12] = [
@@ -63,6 +65,10 @@ pub struct Config {
     pub tls: Tls,
     /// Providers with which a service can be activated.
     pub providers: Providers,
+    /// Serial ports by the names that addresses use, such as `"USB2": "/dev/ttyUSB2"`.
+    pub serial_ports: BTreeMap<String, PathBuf>,
+    /// Register maps of remote devices, by the names that addresses use.
+    pub remote_maps: BTreeMap<String, RemoteMap>,
     /// Commands of `/cmd` that this meter does not offer, by their names.
     pub disabled: Vec<String>,
     /// Sizes and times of the front door and of the database.
@@ -300,6 +306,8 @@ impl Default for Config {
             allow_targets: Vec::new(),
             tls: Tls::default(),
             providers: Providers::default(),
+            serial_ports: BTreeMap::new(),
+            remote_maps: BTreeMap::new(),
             disabled: Vec::new(),
             limits: Limits::default(),
         }
@@ -407,6 +415,7 @@ impl Config {
                 return fail(format!("platform.{key}: must name a program"));
             }
         }
+        remote::check(&self.serial_ports, &self.remote_maps).map_err(ConfigError::Value)?;
         let limits = &self.limits;
         let positive = [
             ("connections", limits.connections as u64),

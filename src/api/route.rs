@@ -30,6 +30,8 @@ pub enum Resource {
     Reboot,
     /// `POST /cmd/set-time`
     SetTime,
+    /// `POST /cmd/test-remote`
+    TestRemote,
     /// `POST /cmd/wlan`
     Wlan,
     /// `GET` and `DELETE /config/alert/reporter/web/service`, `/config/push/service`
@@ -78,6 +80,7 @@ impl Resource {
             Resource::Homeplug => "homeplug",
             Resource::Reboot => "reboot",
             Resource::SetTime => "set-time",
+            Resource::TestRemote => "test-remote",
             Resource::Wlan => "wlan",
             _ => return None,
         })
@@ -154,6 +157,7 @@ pub fn find(path: &str) -> Option<Found<'_>> {
         ["cmd", "homeplug"] => (Resource::Homeplug, "POST", Save, &[][..]),
         ["cmd", "reboot"] => (Resource::Reboot, "POST", Save, &[][..]),
         ["cmd", "set-time"] => (Resource::SetTime, "POST", Save, &[][..]),
+        ["cmd", "test-remote"] => (Resource::TestRemote, "POST", Save, &[][..]),
         ["cmd", "wlan"] => (Resource::Wlan, "POST", Save, &[][..]),
         ["config", "alert", "reporter", "web", "service"] => {
             (Resource::Service(Service::Alert), "GET, DELETE", View, &[][..])
@@ -233,8 +237,18 @@ mod tests {
 
     #[test]
     fn every_command_needs_save_and_post() {
-        let commands =
-            ["activate", "cancel", "clear", "db", "factory-restore", "homeplug", "reboot", "set-time", "wlan"];
+        let commands = [
+            "activate",
+            "cancel",
+            "clear",
+            "db",
+            "factory-restore",
+            "homeplug",
+            "reboot",
+            "set-time",
+            "test-remote",
+            "wlan",
+        ];
         for path in commands.map(|it| format!("/cmd/{it}")) {
             let found = find(&path).unwrap();
             assert_eq!((found.methods, found.need), ("POST", Need::Save), "{path}");

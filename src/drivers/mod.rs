@@ -9,6 +9,7 @@ pub mod power;
 pub mod provider;
 pub mod reach;
 pub mod register_db;
+pub mod remote;
 pub mod wlan;
 
 use std::sync::Arc;

@@ -13,6 +13,7 @@ pub mod privilege;
 pub mod process;
 pub mod program;
 pub mod random;
+pub mod serial;
 
 use std::io;
 

@@ -8,6 +8,7 @@ pub mod db_body;
 pub mod homeplug;
 pub mod reboot;
 pub mod set_time;
+pub mod test_remote;
 pub mod wlan;
 
 use std::fmt;
