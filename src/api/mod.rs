@@ -133,6 +133,7 @@ fn signed_in(
         Resource::Status => return Answer::Now(status::get(app, rest, query)),
         Resource::StatusRoot => Ok(json!({})),
         Resource::Login | Resource::Register => unreachable!("handled before"),
+        Resource::TestEmail => return without_options(query, || cmd::test_email::run(app, &request.body, who())),
         Resource::SysWlan => return sys::wlan(app, rest, query),
         Resource::Wlan => return without_options(query, || cmd::wlan::run(app, request, who())),
         Resource::SysDb => sys::database(app).map_err(|err| err.to_string()),
