@@ -202,7 +202,8 @@ mod tests {
 
     #[test]
     fn every_command_needs_save_and_post() {
-        let commands = ["cancel", "clear", "db", "factory-restore", "homeplug", "reboot", "set-time", "test-email", "wlan"];
+        let commands =
+            ["cancel", "clear", "db", "factory-restore", "homeplug", "reboot", "set-time", "test-email", "wlan"];
         for path in commands.map(|it| format!("/cmd/{it}")) {
             let found = find(&path).unwrap();
             assert_eq!((found.method, found.need), ("POST", Need::Save), "{path}");

@@ -7,10 +7,10 @@ use serde_json::{Value, json};
 
 use super::super::{App, failed, note};
 use super::{BadMember, bad};
-use crate::auth::Secret;
 use crate::config::Identity;
 use crate::drivers::reach::Reach;
 use crate::drivers::smtp::{self, Address, Login, MailError, Meter, Order, PASSWORD, Smarthost, USER};
+use crate::drivers::wlan::Hidden;
 use crate::http::{Answer, Reply};
 use crate::ops::{Fault, Launch, Outcome, Who};
 use crate::sys::host;
@@ -42,7 +42,7 @@ struct Wish {
 fn parse(body: &[u8]) -> Result<Wish, BadMember> {
     let body = members(body)?;
     // First, so that it is wiped whatever the others are.
-    let password = text("mailpass", body.mailpass)?.map(Secret::from);
+    let password = text("mailpass", body.mailpass)?.map(|it| Hidden::from(it.into_bytes()));
     let Some(to) = text("address", body.address)? else {
         return bad("address", "missing; it names who gets the test mail.");
     };
@@ -55,7 +55,7 @@ fn parse(body: &[u8]) -> Result<Wish, BadMember> {
     if user.as_ref().is_some_and(|it| it.len() > USER || it.contains(char::is_control)) {
         return bad("mailuser", format!("must be at most {USER} bytes without line breaks or control characters."));
     }
-    let is_bad = |it: &Secret| it.expose().len() > PASSWORD || it.expose().iter().any(|it| b"\r\n\0".contains(it));
+    let is_bad = |it: &Hidden| it.expose().len() > PASSWORD || it.expose().iter().any(|it| b"\r\n\0".contains(it));
     if password.as_ref().is_some_and(is_bad) {
         return bad("mailpass", format!("must be at most {PASSWORD} bytes without line breaks or NUL."));
     }

@@ -26,7 +26,8 @@ pub(super) fn remedy(trouble: &Trouble, tried: Tried) -> Option<String> {
         Trouble::Nonsense(..) => "this server does not follow the rules of mail; use another smarthost.".into(),
         Trouble::Injected => "somebody between meter and server may be tampering; use port 465.".into(),
         Trouble::Lacks(Lack::Tls) if tried.port == 25 => {
-            "use the provider's submission port (587 or 465), which has TLS; port 25 is for mail between servers.".into()
+            "use the provider's submission port (587 or 465), which has TLS; port 25 is for mail between servers."
+                .into()
         }
         Trouble::Lacks(Lack::Tls) => {
             "use a port with TLS (465 or 587); only if the way to the server is your own, set mail.plain_auth.".into()
@@ -49,14 +50,18 @@ fn way(step: Step, err: &ReachError, tried: Tried) -> String {
         ReachError::Forbidden { .. } => "check the address; a target inside needs allow_targets in the config.".into(),
         ReachError::NoSuchHost(_) if tried.smarthost => "check the spelling of the smarthost.".into(),
         ReachError::NoSuchHost(_) => "check the spelling of the address behind the @.".into(),
-        ReachError::NoAddress(_) if tried.smarthost => "check the smarthost's name; it has no address in the DNS.".into(),
+        ReachError::NoAddress(_) if tried.smarthost => {
+            "check the smarthost's name; it has no address in the DNS.".into()
+        }
         ReachError::NoAddress(_) => "check the address behind the @; its mail server has no address in the DNS.".into(),
         ReachError::NullMx(_) => "use another address; this domain takes no mail at all.".into(),
         ReachError::Dns(..) => "check the meter's name servers (/etc/resolv.conf) and its way to the network.".into(),
         ReachError::Refused(_) if tried.smarthost => {
             format!("check host and port: no mail server listens on port {} there.", tried.port)
         }
-        ReachError::Refused(_) | ReachError::Timeout(_) | ReachError::Unreachable(..) if !tried.smarthost => BLOCKED.into(),
+        ReachError::Refused(_) | ReachError::Timeout(_) | ReachError::Unreachable(..) if !tried.smarthost => {
+            BLOCKED.into()
+        }
         ReachError::Timeout(_) => {
             format!("check host and port {}, and whether a firewall blocks it on the way.", tried.port)
         }
@@ -92,14 +97,20 @@ fn late(step: Step, tried: Tried) -> String {
 fn wrong_port(tried: Tried) -> String {
     match tried.port {
         465 => "check the port: this one does not speak TLS from the first byte; try 587.".into(),
-        port => format!("check the port: {port} does not greet as a mail server; try 587 or 465 (TLS from the first byte)."),
+        port => {
+            format!("check the port: {port} does not greet as a mail server; try 587 or 465 (TLS from the first byte).")
+        }
     }
 }
 
 fn tls(fault: &TlsFault, tried: Tried) -> String {
     match fault {
-        TlsFault::Expired | TlsFault::NotYetValid => "check the meter's clock first, then the server's certificate.".into(),
-        TlsFault::WrongName(_) => "give the smarthost by the name that is in its certificate (TLS name mismatch).".into(),
+        TlsFault::Expired | TlsFault::NotYetValid => {
+            "check the meter's clock first, then the server's certificate.".into()
+        }
+        TlsFault::WrongName(_) => {
+            "give the smarthost by the name that is in its certificate (TLS name mismatch).".into()
+        }
         TlsFault::UnknownIssuer => "if the certificate is of your own authority, add that to tls.ca_file.".into(),
         TlsFault::NotTls => wrong_port(tried),
         TlsFault::BadName(_) => "give the smarthost by its name.".into(),
@@ -121,7 +132,9 @@ fn said(step: Step, reply: &Reply, tried: Tried) -> String {
         return "greylisted: the server wants the same mail again a few minutes later; repeat the test then.".into();
     }
     match step {
-        Step::Auth if reply.code == 454 || reply.is_transient() => "the server cannot check logins now; try later.".into(),
+        Step::Auth if reply.code == 454 || reply.is_transient() => {
+            "the server cannot check logins now; try later.".into()
+        }
         Step::Auth if reply.code == 534 || enhanced == Some((7, 9)) => {
             "this account must log in another way: make an app password at the provider.".into()
         }
@@ -129,14 +142,16 @@ fn said(step: Step, reply: &Reply, tried: Tried) -> String {
         Step::StartTls => "the server's TLS does not work now; try later or port 465.".into(),
         Step::Greeting | Step::Hello if reply.is_transient() => "the server is busy; try again later.".into(),
         Step::Greeting => "the server does not talk to this network; use another smarthost.".into(),
-        Step::Hello => "the server dislikes the meter's name; set identity.hostname to a full name such as m1.example.org."
-            .into(),
+        Step::Hello => {
+            "the server dislikes the meter's name; set identity.hostname to a full name such as m1.example.org.".into()
+        }
         _ => refusal(step, reply, tried, &has),
     }
 }
 
 fn refusal(step: Step, reply: &Reply, tried: Tried, has: &dyn Fn(&[&str]) -> bool) -> String {
-    let wants_login = has(&["authentication required", "must authenticate", "not authenticated", "log in first", "auth first"]);
+    let wants_login =
+        has(&["authentication required", "must authenticate", "not authenticated", "log in first", "auth first"]);
     if reply.code == 530 && has(&["starttls", "tls"]) && !wants_login {
         return "the server wants TLS first and does not offer it here; use port 465 or 587.".into();
     }
@@ -167,7 +182,8 @@ fn refusal(step: Step, reply: &Reply, tried: Tried, has: &dyn Fn(&[&str]) -> boo
             "the server's policy forbids it; see its text above, and try a smarthost of the provider.".into()
         }
         Step::Rcpt => "check the spelling of the address: the server knows no such mailbox.".into(),
-        _ => "the server took it for unwanted mail; set fromaddr to an address of the account or of a real domain.".into(),
+        _ => "the server took it for unwanted mail; set fromaddr to an address of the account or of a real domain."
+            .into(),
     }
 }
 
@@ -188,7 +204,13 @@ mod tests {
     #[test]
     fn the_words_of_real_servers_lead_to_remedies() {
         use Step::{Auth, Content, Greeting, Mail, Rcpt};
-        check(Auth, SMARTHOST, 535, "5.7.8 Error: authentication failed: authentication failure", "wrong user or password");
+        check(
+            Auth,
+            SMARTHOST,
+            535,
+            "5.7.8 Error: authentication failed: authentication failure",
+            "wrong user or password",
+        );
         check(Auth, SMARTHOST, 535, "Incorrect authentication data", "wrong user or password");
         check(Auth, SMARTHOST, 534, "5.7.9 Application-specific password required.", "app password");
         check(Auth, SMARTHOST, 454, "4.7.0 Temporary authentication failure", "try later");
@@ -203,7 +225,13 @@ mod tests {
         check(Rcpt, DIRECT, 550, "5.1.1 <a@b>: Recipient address rejected: User unknown", "spelling of the address");
         check(Mail, DIRECT, 553, "5.1.8 <x>: Sender address rejected: Domain not found", "set fromaddr");
         check(Rcpt, OPEN, 554, "5.7.1 Sender address rejected: not owned by user", "set fromaddr");
-        check(Greeting, DIRECT, 554, "5.7.1 Service unavailable; client host blocked using zen.spamhaus.org", "this network");
+        check(
+            Greeting,
+            DIRECT,
+            554,
+            "5.7.1 Service unavailable; client host blocked using zen.spamhaus.org",
+            "this network",
+        );
         check(Greeting, DIRECT, 421, "too many connections", "busy");
         check(Content, OPEN, 552, "5.3.4 Message size exceeds fixed limit", "smaller");
         check(Rcpt, OPEN, 552, "5.2.2 Mailbox full", "full");

@@ -1,11 +1,11 @@
-//! Logging in to a mail server (RFC 4954): which mechanism to take, and what it sends. Every form of a secret is a
-//! [`Secret`]; nothing here talks to anybody.
+//! Logging in to a mail server (RFC 4954): which mechanism to take, and what it sends. Every form of a secret is
+//! [`Hidden`]; nothing here talks to anybody.
 
 use base64::prelude::{BASE64_STANDARD, Engine};
 use hmac::{Hmac, KeyInit, Mac};
 use md5::Md5;
 
-use crate::auth::Secret;
+use crate::drivers::wlan::Hidden;
 
 /// Bytes of a user name.
 pub const USER: usize = 320;
@@ -19,7 +19,7 @@ pub struct Login {
     /// The user name.
     pub user: String,
     /// The password.
-    pub password: Secret,
+    pub password: Hidden,
 }
 
 /// How to log in.
@@ -56,7 +56,7 @@ impl Mechanism {
 
 impl Login {
     /// What PLAIN sends, and whether it is short enough to go with the command itself.
-    pub(super) fn plain(&self) -> (Secret, bool) {
+    pub(super) fn plain(&self) -> (Hidden, bool) {
         let parts: [&[u8]; 4] = [b"\0", self.user.as_bytes(), b"\0", self.password.expose()];
         let token = base64(&join(&parts));
         let fits = "AUTH PLAIN \r\n".len() + token.expose().len() <= COMMAND;
@@ -64,35 +64,35 @@ impl Login {
     }
 
     /// The second answer of LOGIN; the first is the user's name in base64.
-    pub(super) fn login_password(&self) -> Secret {
+    pub(super) fn login_password(&self) -> Hidden {
         base64(&self.password)
     }
 
     /// The answer to a challenge as it came, in base64; nothing if it is none.
-    pub(super) fn cram_md5(&self, challenge: &str) -> Option<Secret> {
+    pub(super) fn cram_md5(&self, challenge: &str) -> Option<Hidden> {
         let challenge = BASE64_STANDARD.decode(challenge.trim()).ok()?;
         let mut mac = Hmac::<Md5>::new_from_slice(self.password.expose()).ok()?;
         mac.update(&challenge);
-        let digest = crate::auth::digest::hex(&mac.finalize().into_bytes());
+        let digest: String = mac.finalize().into_bytes().iter().map(|it| format!("{it:02x}")).collect();
         Some(base64(&join(&[self.user.as_bytes(), b" ", digest.as_bytes()])))
     }
 }
 
 /// The parts as one secret, in memory of its exact size: growing would leave copies behind.
-pub(super) fn join(parts: &[&[u8]]) -> Secret {
+pub(super) fn join(parts: &[&[u8]]) -> Hidden {
     let mut res = Vec::with_capacity(parts.iter().map(|it| it.len()).sum());
     for part in parts {
         res.extend_from_slice(part);
     }
-    Secret::from(res)
+    Hidden::from(res)
 }
 
-fn base64(secret: &Secret) -> Secret {
+fn base64(secret: &Hidden) -> Hidden {
     let mut res = vec![0; secret.expose().len().div_ceil(3) * 4];
     // The room is what base64 takes with its padding, so this cannot fail.
     let n = BASE64_STANDARD.encode_slice(secret.expose(), &mut res).unwrap_or(0);
     res.truncate(n);
-    Secret::from(res)
+    Hidden::from(res)
 }
 
 #[cfg(test)]
@@ -100,10 +100,10 @@ mod tests {
     use super::*;
 
     fn login(user: &str, password: &str) -> Login {
-        Login { user: user.into(), password: Secret::from(password.to_string()) }
+        Login { user: user.into(), password: Hidden::from(password.as_bytes().to_vec()) }
     }
 
-    fn text(secret: &Secret) -> &str {
+    fn text(secret: &Hidden) -> &str {
         std::str::from_utf8(secret.expose()).unwrap()
     }
 
@@ -120,7 +120,7 @@ mod tests {
     fn the_keyed_hash_is_hmac_md5_for_keys_of_every_length() {
         // RFC 2202, cases 2 and 6; a key above 64 bytes is hashed first.
         let hash = |password: &[u8], challenge: &str| {
-            let login = Login { user: "u".into(), password: Secret::from(password.to_vec()) };
+            let login = Login { user: "u".into(), password: Hidden::from(password.to_vec()) };
             let answer = login.cram_md5(&BASE64_STANDARD.encode(challenge)).unwrap();
             String::from_utf8(BASE64_STANDARD.decode(answer.expose()).unwrap()).unwrap()
         };

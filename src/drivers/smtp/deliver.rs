@@ -205,14 +205,7 @@ impl Job<'_> {
         }
     }
 
-    fn attempt(
-        &self,
-        host: &str,
-        port: u16,
-        login: Option<&Login>,
-        tls: Tls,
-        look: Lookout,
-    ) -> Result<Reply, Trouble> {
+    fn attempt(&self, host: &str, port: u16, login: Option<&Login>, tls: Tls, look: Lookout) -> Result<Reply, Trouble> {
         self.log.step(Step::Connect);
         self.log.note(&format!("connecting to {host}, port {port}"));
         let wire = self.reach.connect(host, port, &look).map_err(|err| Trouble::Way(Step::Connect, err))?;

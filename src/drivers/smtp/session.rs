@@ -9,8 +9,8 @@ use super::auth::{self, Login, Mechanism};
 use super::message::with_dots;
 use super::reply::{Garbled, Reader, Reply};
 use super::transcript::Transcript;
-use crate::auth::Secret;
 use crate::drivers::reach::ReachError;
+use crate::drivers::wlan::Hidden;
 
 /// Bytes that are read at once.
 const READ: usize = 2048;
@@ -230,12 +230,12 @@ impl Session<'_> {
             self.log.note("the password goes out in the clear, because mail.plain_auth is set");
         }
         self.log.step(Step::Auth);
-        self.log.hide(login.password.clone());
-        self.log.hide(login.login_password());
+        self.log.hide(&login.password);
+        self.log.hide(&login.login_password());
         let reply = match mechanism {
             Mechanism::Plain => {
                 let (token, fits) = login.plain();
-                self.log.hide(token.clone());
+                self.log.hide(&token);
                 if fits {
                     self.secret("AUTH PLAIN ", &token)?
                 } else {
@@ -254,7 +254,7 @@ impl Session<'_> {
                 let Some(answer) = login.cram_md5(&challenge.text()) else {
                     return Err(Trouble::Nonsense(Step::Auth, Garbled::NoCode));
                 };
-                self.log.hide(answer.clone());
+                self.log.hide(&answer);
                 self.secret("", &answer)?
             }
         };
@@ -314,7 +314,7 @@ impl Session<'_> {
     }
 
     /// Sends a secret behind `before`; the log has a mask for it.
-    fn secret(&mut self, before: &str, secret: &Secret) -> Result<Reply, Trouble> {
+    fn secret(&mut self, before: &str, secret: &Hidden) -> Result<Reply, Trouble> {
         self.log.sent(&format!("{before}***"));
         let line = auth::join(&[before.as_bytes(), secret.expose(), b"\r\n"]);
         self.link.write(line.expose()).map_err(|err| Trouble::Way(Step::Auth, err))?;

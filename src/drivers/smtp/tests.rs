@@ -9,9 +9,9 @@ use super::address::Address;
 use super::auth::Login;
 use super::session::{Link, Terms, Tls, Trouble, deliver};
 use super::transcript::Transcript;
-use crate::auth::Secret;
 use crate::drivers::Watch;
 use crate::drivers::reach::{ReachError, TlsFault};
+use crate::drivers::wlan::Hidden;
 
 struct Nobody;
 
@@ -76,7 +76,9 @@ const LOGIN: Setup = Setup { login: Some(("joe", "swordfish")), ..PLAIN };
 /// Outcome, what the server heard (without the message's lines, and with bars for line ends), and the log.
 fn run(setup: Setup, says: &[&'static str]) -> (Result<String, Trouble>, String, String) {
     let log = Transcript::new(&Nobody);
-    let login = setup.login.map(|(user, password)| Login { user: user.into(), password: Secret::from(password.to_string()) });
+    let login = setup
+        .login
+        .map(|(user, password)| Login { user: user.into(), password: Hidden::from(password.as_bytes().to_vec()) });
     let terms = Terms {
         hello: "m.test",
         from: &Address::parse("a@x").unwrap(),
@@ -87,8 +89,7 @@ fn run(setup: Setup, says: &[&'static str]) -> (Result<String, Trouble>, String,
         message: "F: v\r\n\r\n.x\r\n",
     };
     let says = says.iter().copied().collect();
-    let mut script =
-        Script { says, heard: String::new(), encrypted: false, good_certificate: setup.good_certificate };
+    let mut script = Script { says, heard: String::new(), encrypted: false, good_certificate: setup.good_certificate };
     let res = deliver(&mut script, &log, &terms).map(|it| it.to_string());
     let heard = script.heard.trim_end().replace("\r\n", "|");
     (res, heard, log.finish("end")["log"].as_str().unwrap().into())
@@ -213,7 +214,10 @@ fn refusals_are_told_by_their_step() {
         (&["550 no\r\n"], "MAIL FROM: the server answered 550 no"),
         (&["250 ok\r\n", "450 4.2.0 Greylisted\r\n"], "RCPT TO: the server answered 450 4.2.0 Greylisted"),
         (&["250 ok\r\n", "250 ok\r\n", "250 ok\r\n"], "DATA: the server answered 250 ok"),
-        (&["250 ok\r\n", "250 ok\r\n", "354 go\r\n", "552 5.3.4 big\r\n"], "sending the message: the server answered 552"),
+        (
+            &["250 ok\r\n", "250 ok\r\n", "354 go\r\n", "552 5.3.4 big\r\n"],
+            "sending the message: the server answered 552",
+        ),
         (&["250 ok\r\n", "250 ok\r\n", "354 go\r\n"], "sending the message: the other side closed"),
     ];
     for (says, expect) in cases {

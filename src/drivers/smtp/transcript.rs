@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::session::Step;
-use crate::auth::Secret;
+use crate::drivers::wlan::Hidden;
 use crate::drivers::{CancelFlag, Watch};
 use crate::sys::clock;
 
@@ -34,7 +34,7 @@ pub(super) struct Transcript<'a> {
 struct Inner {
     text: String,
     is_full: bool,
-    secrets: Vec<Secret>,
+    secrets: Vec<Hidden>,
     /// Bytes of `text` that were shown, and when.
     shown: usize,
     shown_at: Option<Duration>,
@@ -92,10 +92,10 @@ impl<'a> Transcript<'a> {
     }
 
     /// From now on this is masked wherever a server repeats it.
-    pub(super) fn hide(&self, secret: Secret) {
+    pub(super) fn hide(&self, secret: &Hidden) {
         if SHORTEST <= secret.expose().len() {
             let mut inner = self.inner();
-            inner.secrets.push(secret);
+            inner.secrets.push(Hidden::from(secret.expose().to_vec()));
             // The longest first, or a part of one that contains another would stay.
             inner.secrets.sort_by_key(|it| std::cmp::Reverse(it.expose().len()));
         }
@@ -183,8 +183,8 @@ mod tests {
         }
     }
 
-    fn secret(text: &str) -> Secret {
-        Secret::from(text.to_string())
+    fn secret(text: &str) -> Hidden {
+        Hidden::from(text.as_bytes().to_vec())
     }
 
     #[track_caller]
@@ -192,7 +192,7 @@ mod tests {
         let watcher = Watcher::default();
         let log = Transcript::new(&watcher);
         for it in secrets {
-            log.hide(secret(it));
+            log.hide(&secret(it));
         }
         assert_eq!(log.received(line.into()), expect);
         let log = log.finish("end")["log"].as_str().unwrap().to_string();
