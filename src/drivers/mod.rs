@@ -8,6 +8,7 @@ pub mod homeplug;
 pub mod power;
 pub mod reach;
 pub mod register_db;
+pub mod smtp;
 pub mod wlan;
 
 use std::sync::Arc;
