@@ -9,13 +9,8 @@ test *PARTS:
     tests/run {{PARTS}}
 
 # The figures of the README, as ratios against peers of the same run.
-bench: static
-    METERD_STATIC=target/x86_64-unknown-linux-musl/release/meterd cargo bench --bench figures
-
-# A static binary; SQLite is compiled by musl-tools.
-static:
-    rustup target add x86_64-unknown-linux-musl
-    cargo build --release --target x86_64-unknown-linux-musl
+bench: (dist "x86_64")
+    METERD_STATIC=target/dist/meterd-x86_64 cargo bench --bench figures
 
 # Kill the service at 500 points of restore, zero and split.
 kill-sweep POINTS="500" SEED="1":

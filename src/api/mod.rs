@@ -111,22 +111,14 @@ fn signed_in(
     rest: &[&str],
     query: Query,
 ) -> Answer {
-    let who = || Who { user: identity.user.clone(), peer: request.peer.to_string() };
-    if let Some(name) = resource.command()
-        && app.config.disabled.iter().any(|it| it == name)
-    {
-        return Answer::Now(failed(&format!("{name}: this meter does not offer this command.")));
+    if let Some(name) = resource.command() {
+        let who = Who { user: identity.user.clone(), peer: request.peer.to_string() };
+        return without_options(query, || match app.config.disabled.iter().any(|it| it == name) {
+            true => Answer::Now(failed(&format!("{name}: this meter does not offer this command."))),
+            false => command(app, request, resource, who),
+        });
     }
     let value = match resource {
-        Resource::Cancel => return without_options(query, || cmd::cancel::run(app, &request.body, who())),
-        Resource::Clear => return without_options(query, || cmd::clear::run(app, &request.body, who())),
-        Resource::FactoryRestore => {
-            return without_options(query, || cmd::reboot::run(app, Why::FactoryRestore, &request.body, who()));
-        }
-        Resource::Reboot => return without_options(query, || cmd::reboot::run(app, Why::Reboot, &request.body, who())),
-        Resource::Homeplug => return without_options(query, || cmd::homeplug::run(app, request, who())),
-        Resource::SetTime => return without_options(query, || cmd::set_time::run(app, &request.body, who())),
-        Resource::Db => return without_options(query, || long::database(app, who(), request.respond_async)),
         Resource::Logout => return without_options(query, || Answer::Now(auth::logout(app, request))),
         Resource::Rights => return without_options(query, || Answer::Now(auth::rights(identity))),
         Resource::Unauthorized => return without_options(query, || Answer::Now(auth::logged_in())),
@@ -135,7 +127,6 @@ fn signed_in(
         Resource::Login | Resource::Register => unreachable!("handled before"),
         Resource::TestEmail => return without_options(query, || cmd::test_email::run(app, &request.body, who())),
         Resource::SysWlan => return sys::wlan(app, rest, query),
-        Resource::Wlan => return without_options(query, || cmd::wlan::run(app, request, who())),
         Resource::SysDb => sys::database(app).map_err(|err| err.to_string()),
         Resource::Ledger => sys::ledger(app).map_err(|err| err.to_string()),
         plain => Ok(sys::value(app, plain)),
@@ -144,6 +135,21 @@ fn signed_in(
         Ok(value) => member(value, rest, query),
         Err(text) => failed(&text),
     })
+}
+
+/// A command of `/cmd`.
+fn command(app: &Arc<App>, request: &Request, resource: Resource, who: Who) -> Answer {
+    match resource {
+        Resource::Cancel => cmd::cancel::run(app, &request.body, who),
+        Resource::Clear => cmd::clear::run(app, &request.body, who),
+        Resource::Db => long::database(app, who, request.respond_async),
+        Resource::FactoryRestore => cmd::reboot::run(app, Why::FactoryRestore, &request.body, who),
+        Resource::Homeplug => cmd::homeplug::run(app, request, who),
+        Resource::Reboot => cmd::reboot::run(app, Why::Reboot, &request.body, who),
+        Resource::SetTime => cmd::set_time::run(app, &request.body, who),
+        Resource::Wlan => cmd::wlan::run(app, request, who),
+        other => unreachable!("{other:?} is no command"),
+    }
 }
 
 /// A resource that has no query options at all.

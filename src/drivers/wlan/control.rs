@@ -53,7 +53,7 @@ impl fmt::Display for Trouble {
             }
             Trouble::Denied(path) => write!(
                 f,
-                "wpa_supplicant's socket {} may not be used by meterd; give it the group of ctrl_interface.",
+                "meterd may not use wpa_supplicant's socket {}; its ctrl_interface must name a group of meterd's.",
                 path.display()
             ),
             Trouble::Gone(path) => write!(f, "wpa_supplicant stopped meanwhile ({}).", path.display()),
@@ -78,8 +78,8 @@ impl Trouble {
 impl<'a> Control<'a> {
     /// Connects to the socket at `path`. A reply may take `patience`; `cancelled` is asked while it is waited for.
     pub fn open(path: &Path, patience: Duration, cancelled: &'a dyn Fn() -> bool) -> Result<Self, Trouble> {
-        // The supplicant replies to the sender's address, so there must be one. An abstract one needs no folder in which
-        // the supplicant may write, leaves nothing behind, and once connected takes datagrams from no one else.
+        // The supplicant replies to the sender's address, so there must be one. An abstract one needs no folder in
+        // which the supplicant may write, leaves nothing behind, and once connected takes datagrams from no one else.
         let name = format!("meterd-wlan-{:032x}", u128::from_ne_bytes(random::bytes()));
         let own = SocketAddr::from_abstract_name(name).map_err(Trouble::Local)?;
         let socket = UnixDatagram::bind_addr(&own).map_err(Trouble::Local)?;

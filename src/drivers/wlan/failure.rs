@@ -6,8 +6,8 @@ use std::path::PathBuf;
 
 use super::control::Trouble;
 
-/// Why a change was not made. The WLAN is as before, except with [`Failure::Stuck`], and except when the supplicant died
-/// while it saved: then its file, which is whole in any case, decides.
+/// Why a change was not made. The WLAN is as before, except with [`Failure::Stuck`], and except when the supplicant
+/// died while it saved: then its file, which is whole in any case, decides.
 #[derive(Debug)]
 pub enum Failure {
     /// Somebody cancelled.

@@ -1,5 +1,5 @@
-//! Adding, selecting and forgetting networks. A network is tried before anything is saved; one that does not work leaves
-//! no trace. It knows neither addresses nor who asked.
+//! Adding, selecting and forgetting networks. A network is tried before anything is saved; one that does not work
+//! leaves no trace. It knows neither addresses nor who asked.
 
 use std::cell::Cell;
 use std::path::Path;
@@ -45,9 +45,9 @@ pub fn change(
     change_within(settings, marker, change, watch, &TIMINGS)
 }
 
-/// Undoes a change that a former process left unfinished, which only the marker tells; without one it does nothing. Where
-/// the supplicant starts after this service it is waited for; if it does not come the marker stays, and the next change
-/// recovers first.
+/// Undoes a change that a former process left unfinished, which only the marker tells; without one it does nothing.
+/// Where the supplicant starts after this service it is waited for; if it does not come the marker stays, and the next
+/// change recovers first.
 pub fn recover(settings: &config::Wlan, marker: &Path) -> Result<(), Failure> {
     recover_patiently(settings, marker, &TIMINGS)
 }
@@ -267,6 +267,7 @@ fn associate(course: &Course<'_>, id: u32, wanted: &why::Wanted<'_>) -> Result<(
     let begun = clock::boottime();
     control.order(&format!("SELECT_NETWORK {id}"))?;
     let mut strikes = why::Strikes::default();
+    let mut look_at = timings.look;
     loop {
         if watch.cancelled() {
             return Err(Failure::Cancelled.into());
@@ -285,6 +286,12 @@ fn associate(course: &Course<'_>, id: u32, wanted: &why::Wanted<'_>) -> Result<(
         let waited = clock::boottime() - begun;
         if strikes.are_enough() || timings.associate <= waited {
             return Err(why::not_associated(control, wanted, &strikes, state, waited)?.into());
+        }
+        if look_at <= waited {
+            look_at += timings.look;
+            if let Some(failure) = why::mismatch(control, wanted, waited)? {
+                return Err(failure.into());
+            }
         }
         watch.progress(ASSOCIATED * share(waited, timings.associate));
         thread::sleep(timings.poll);

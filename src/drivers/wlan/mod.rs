@@ -1,7 +1,7 @@
-//! The WLAN, through wpa_supplicant's control socket, the one that wpa_cli speaks to. In reading order: `key` and `text`
-//! say what names, keys and replies look like; `control` asks and waits; `networks` is the view; `join` adds, selects
-//! and forgets; `undo` puts right what fails and `why` explains it; `file` checks what was saved.
-//! It knows one supplicant with one interface, and neither addresses nor routes.
+//! The WLAN, through wpa_supplicant's control socket, the one that wpa_cli speaks to. In reading order: `key` and
+//! `text` say what names, keys and replies look like; `control` asks and waits; `networks` is the view; `join` adds,
+//! selects and forgets; `undo` puts right what fails and `why` explains it; `file` checks what was saved. It knows one
+//! supplicant with one interface, and neither addresses nor routes.
 //!
 //! Nothing is saved before the meter is associated. So the supplicant's own file always says how the meter is to come
 //! back, after a power cut, a restart of the supplicant or an undo.
@@ -43,6 +43,8 @@ struct Timings {
     poll: Duration,
     /// From the selection of a network to its association.
     associate: Duration,
+    /// From there to a look at what was heard, and between such looks: about a scan's time.
+    look: Duration,
     /// From the start of a scan to its results.
     scan: Duration,
     /// For a supplicant to appear that starts later than this service.
@@ -53,6 +55,7 @@ const TIMINGS: Timings = Timings {
     reply: Duration::from_secs(10),
     poll: Duration::from_millis(200),
     associate: Duration::from_secs(30),
+    look: Duration::from_secs(5),
     scan: Duration::from_secs(5),
     start: Duration::from_secs(60),
 };

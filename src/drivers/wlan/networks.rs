@@ -2,6 +2,7 @@
 //! It changes nothing; a scan that it starts is all that anybody notices.
 
 use std::thread;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
@@ -15,19 +16,21 @@ use crate::sys::clock;
 const MAX_AGE: u64 = 60;
 /// Access points and networks that are listed at most.
 const MAX_LISTED: usize = 1024;
+/// How long a reply may take for somebody who only looks, and who gets an answer within ten seconds in any case.
+const PATIENCE: Duration = Duration::from_secs(2);
 /// What to say of an access point: id, BSSID, frequency, level, age, flags and SSID (`WPA_BSS_MASK_*` in the
 /// supplicant's wpa_ctrl.h).
 const MASK: &str = "0x1a87";
 
-/// `/sys/net/wlan`: `{"ap": [...], "net": [...]}`. A list of access points that is older than a minute is renewed first,
-/// which takes up to five seconds.
+/// `/sys/net/wlan`: `{"ap": [...], "net": [...]}`. A list of access points that is older than a minute is renewed
+/// first, which takes up to five seconds.
 pub fn view(settings: &config::Wlan) -> Result<Value, Failure> {
     view_within(settings, &TIMINGS)
 }
 
 pub(super) fn view_within(settings: &config::Wlan, timings: &Timings) -> Result<Value, Failure> {
     let never = || false;
-    let control = Control::open(&settings.control, timings.reply, &never)?;
+    let control = Control::open(&settings.control, timings.reply.min(PATIENCE), &never)?;
     let access_points = fresh_access_points(&control, timings)?;
     let networks = list(&control)?;
     let ap = |it: &AccessPoint| {

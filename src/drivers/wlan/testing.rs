@@ -1,5 +1,5 @@
-//! A supplicant for tests: a thread behind a real socket that keeps networks, hears some access points, and fails when it
-//! is told to. It does what was seen of the real one, and nothing else. It is compiled for tests only.
+//! A supplicant for tests: a thread behind a real socket that keeps networks, hears some access points, and fails when
+//! it is told to. It does what was seen of the real one, and nothing else. It is compiled for tests only.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -19,6 +19,7 @@ pub(super) const HASTY: Timings = Timings {
     reply: Duration::from_millis(1500),
     poll: Duration::from_millis(2),
     associate: Duration::from_millis(120),
+    look: Duration::from_millis(40),
     scan: Duration::from_millis(300),
     start: Duration::from_millis(50),
 };
@@ -266,8 +267,10 @@ impl State {
             if net.disabled {
                 flags += "[DISABLED]";
             }
-            let heard = self.aps.iter().any(|(ap, _)| *ap == name(net));
-            if self.current == Some(net.id) && heard && !self.opens(net.id) && self.lists / 2 % 2 == 1 {
+            // Only a key can be wrong; an access point without one is no match at all.
+            let guarded =
+                net.vars.contains_key("psk") && self.aps.iter().any(|(ap, it)| *ap == name(net) && it.is_some());
+            if self.current == Some(net.id) && guarded && !self.opens(net.id) && self.lists / 2 % 2 == 1 {
                 flags += "[TEMP-DISABLED]";
             }
             writeln!(res, "{}\t{}\tany\t{flags}", net.id, name(net)).unwrap();

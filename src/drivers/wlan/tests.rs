@@ -1,4 +1,5 @@
-//! Whole courses against a supplicant of the test's own: what works, and that whatever fails leaves everything as it was.
+//! Whole courses against a supplicant of the test's own: what works, and that whatever fails leaves everything as it
+//! was.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -128,10 +129,23 @@ fn what_does_not_associate_is_undone_and_explained() {
     check(&supplicant, &add("home", pass("wrong secret")), "key: the access point did not accept it", BEFORE);
     check(&supplicant, &add("nowhere", pass("some secret")), "ssid: no access point with that name", BEFORE);
     check(&supplicant, &add("nowhere", Key::Open), "ssid: no access point with that name", BEFORE);
-    check(&supplicant, &add("free", pass("some secret")), "key: the access point did not accept it", BEFORE);
+    check(&supplicant, &add("free", pass("some secret")), "key: the access point takes none", BEFORE);
+    check(&supplicant, &add("home", Key::Open), "key: missing", BEFORE);
     check(&supplicant, &Change::Select(2), "id: no access point with that name", BEFORE);
     supplicant.state().aps[1].1 = Some("\"changed secret\"".into());
     check(&supplicant, &Change::Select(1), "id: the access point did not accept it; its key", BEFORE);
+}
+
+#[test]
+fn a_key_that_can_never_fit_is_found_out_early() {
+    let supplicant = Supplicant::start();
+    let patient = super::Timings { associate: Duration::from_secs(60), ..HASTY };
+    for change in [add("free", pass("some secret")), add("new", Key::Open)] {
+        let begun = Instant::now();
+        let res = change_within(&supplicant.settings, &supplicant.marker, &change, &Flag::default(), &patient);
+        assert!(res.is_err() && begun.elapsed() < Duration::from_secs(20));
+        assert_eq!(supplicant.dump(), BEFORE);
+    }
 }
 
 #[test]
@@ -152,7 +166,8 @@ fn selecting_disables_the_others_and_is_saved() {
         &supplicant,
         &Change::Select(1),
         "OK Some(1)",
-        "home \"home secret\" off, spare \"spare secret\" current, old \"old secret\" off | home false, spare true, old false",
+        "home \"home secret\" off, spare \"spare secret\" current, old \"old secret\" off \
+         | home false, spare true, old false",
     );
     check(&supplicant, &Change::Select(7), "id: there is no network 7", &supplicant.dump());
 }
@@ -320,7 +335,8 @@ fn a_file_in_which_nothing_is_enabled_does_not_cut_the_meter_off() {
     supplicant.state().saved.iter_mut().for_each(|it| it.disabled = true);
     std::fs::write(&supplicant.marker, "").unwrap();
     recover(&supplicant).unwrap();
-    let after = "home \"home secret\" current, spare \"spare secret\" on, old \"old secret\" on | home true, spare true, old true";
+    let after = "home \"home secret\" current, spare \"spare secret\" on, old \"old secret\" on \
+                 | home true, spare true, old true";
     assert_eq!(supplicant.dump(), after);
 }
 

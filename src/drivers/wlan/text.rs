@@ -228,7 +228,8 @@ mod tests {
     #[test]
     fn access_points_begin_with_their_id() {
         let reply = "id=3\nbssid=02:00:00:00:01:00\nfreq=2437\nlevel=-30\nage=2\nflags=[WPA2-PSK-CCMP][ESS]\n\
-                     ssid=a\\x3d=b\n====\nid=4\nbssid=02:00:00:00:02:00\nfreq=5180\nlevel=-81\nage=0\nflags=[ESS]\nssid=\n####\n";
+                     ssid=a\\x3d=b\n====\nid=4\nbssid=02:00:00:00:02:00\nfreq=5180\nlevel=-81\nage=0\nflags=[ESS]\n\
+                     ssid=\n####\n";
         let list = access_points(reply).unwrap();
         assert_eq!(list.len(), 2);
         assert_eq!((list[0].frequency, list[0].level, list[0].age), (2437, -30, 2));

@@ -91,8 +91,8 @@ pub(super) fn put_back(control: &Control<'_>, before: &[Network], trail: &Trail)
     Ok(())
 }
 
-/// Makes the supplicant forget what is not in its file. A file in which nothing is enabled would leave the meter without
-/// any WLAN; then everything in it is tried.
+/// Makes the supplicant forget what is not in its file. A file in which nothing is enabled would leave the meter
+/// without any WLAN; then everything in it is tried.
 pub(super) fn reload(control: &Path, timings: &Timings) -> Result<(), Trouble> {
     let never = || false;
     let control = Control::open(control, timings.reply, &never)?;

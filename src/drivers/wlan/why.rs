@@ -65,6 +65,16 @@ impl Strikes {
     }
 }
 
+/// What can never work, however long one waits: the network and the access points of its name do not go together.
+pub(super) fn mismatch(
+    control: &Control<'_>,
+    wanted: &Wanted<'_>,
+    waited: Duration,
+) -> Result<Option<Failure>, Trouble> {
+    let heard = heard(control, wanted, waited)?;
+    Ok(mismatch_of(wanted, &heard).map(|reason| failure("key", reason)))
+}
+
 /// The reason to give after `waited`; `state` is the supplicant's `wpa_state`.
 pub(super) fn not_associated(
     control: &Control<'_>,
@@ -73,17 +83,32 @@ pub(super) fn not_associated(
     state: &str,
     waited: Duration,
 ) -> Result<Failure, Trouble> {
-    let heard: Vec<AccessPoint> = match strikes.are_enough() {
-        true => Vec::new(),
-        false => {
-            let mut list = networks::access_points(control)?;
-            // Older ones were heard before the network was tried.
-            list.retain(|it| it.ssid == wanted.ssid() && it.age <= waited.as_secs() + 1);
-            list
-        }
-    };
+    let heard = heard(control, wanted, waited)?;
     let (member, reason) = reason(wanted, &heard, strikes.count, state);
-    Ok(Failure::Member(member, format!("{reason} The WLAN is as before.")))
+    Ok(failure(member, &reason))
+}
+
+fn failure(member: &'static str, reason: &str) -> Failure {
+    Failure::Member(member, format!("{reason} The WLAN is as before."))
+}
+
+/// The access points of that name that were heard since it was tried.
+fn heard(control: &Control<'_>, wanted: &Wanted<'_>, waited: Duration) -> Result<Vec<AccessPoint>, Trouble> {
+    let mut list = networks::access_points(control)?;
+    list.retain(|it| it.ssid == wanted.ssid() && it.age <= waited.as_secs());
+    Ok(list)
+}
+
+fn mismatch_of(wanted: &Wanted<'_>, heard: &[AccessPoint]) -> Option<&'static str> {
+    let Wanted::New(_, key) = wanted else { return None };
+    let all = |test: fn(&AccessPoint) -> bool| !heard.is_empty() && heard.iter().all(test);
+    match key {
+        Key::Open if all(is_encrypted) => Some("missing; the access point wants one."),
+        Key::Open => None,
+        _ if all(|it| !is_encrypted(it)) => Some("the access point takes none; leave it out."),
+        Key::Hex(_) if all(is_wpa3_only) => Some("the access point speaks WPA3 only, which needs the passphrase."),
+        _ => None,
+    }
 }
 
 fn reason(wanted: &Wanted<'_>, heard: &[AccessPoint], strikes: u32, state: &str) -> (&'static str, String) {
@@ -98,24 +123,15 @@ fn reason(wanted: &Wanted<'_>, heard: &[AccessPoint], strikes: u32, state: &str)
     if heard.is_empty() {
         return (wanted.member(), "no access point with that name was heard.".into());
     }
-    if let Wanted::New(_, key) = wanted {
-        let all = |test: fn(&AccessPoint) -> bool| heard.iter().all(test);
-        match key {
-            Key::Open if all(is_encrypted) => return ("key", "missing; the access point wants one.".into()),
-            Key::Open => {}
-            _ if all(|it| !is_encrypted(it)) => return ("key", "the access point takes none; leave it out.".into()),
-            Key::Hex(_) if all(is_wpa3_only) => {
-                return ("key", "the access point speaks WPA3 only, which needs the passphrase.".into());
-            }
-            _ => {}
-        }
+    if let Some(reason) = mismatch_of(wanted, heard) {
+        return ("key", reason.into());
     }
-    let heard = "the access point was heard but did not let the meter in";
+    let begin = "the access point was heard but did not let the meter in";
     if is_open {
-        return ("ssid", format!("{heard}; it may be too far away."));
+        return ("ssid", format!("{begin}; it may be too far away."));
     }
     let (member, text) = wanted.wrong_key();
-    (member, format!("{heard}; it is too far away, or {text}"))
+    (member, format!("{begin}; it is too far away, or {text}"))
 }
 
 fn is_encrypted(it: &AccessPoint) -> bool {
