@@ -125,7 +125,6 @@ fn signed_in(
         Resource::Status => return Answer::Now(status::get(app, rest, query)),
         Resource::StatusRoot => Ok(json!({})),
         Resource::Login | Resource::Register => unreachable!("handled before"),
-        Resource::TestEmail => return without_options(query, || cmd::test_email::run(app, &request.body, who())),
         Resource::SysWlan => return sys::wlan(app, rest, query),
         Resource::SysDb => sys::database(app).map_err(|err| err.to_string()),
         Resource::Ledger => sys::ledger(app).map_err(|err| err.to_string()),
@@ -147,6 +146,7 @@ fn command(app: &Arc<App>, request: &Request, resource: Resource, who: Who) -> A
         Resource::Homeplug => cmd::homeplug::run(app, request, who),
         Resource::Reboot => cmd::reboot::run(app, Why::Reboot, &request.body, who),
         Resource::SetTime => cmd::set_time::run(app, &request.body, who),
+        Resource::TestEmail => cmd::test_email::run(app, &request.body, who),
         Resource::Wlan => cmd::wlan::run(app, request, who),
         other => unreachable!("{other:?} is no command"),
     }

@@ -4,6 +4,7 @@
 
 pub mod clock;
 pub mod fs;
+pub mod heap;
 pub mod host;
 pub mod net;
 pub mod packet;

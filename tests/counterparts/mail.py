@@ -5,9 +5,11 @@ the ledger, a status, nor in the memory of the process. Needs root, for the name
 """
 
 import base64
+import email.message
 import email.policy
 import email.utils
 import glob
+import json
 import os
 import subprocess
 import sys
@@ -20,7 +22,8 @@ from meter import ROOT, Meter, Tally
 
 SECRETS = {
     "the password": PASSWORD,
-    "the password, escaped": PASSWORD.replace('"', '\\"'),
+    "the password as the request has it": json.dumps(PASSWORD)[1:-1],
+    "a part of it": "ssw0rd",
     "AUTH LOGIN": base64.b64encode(PASSWORD.encode()).decode(),
     "AUTH PLAIN": base64.b64encode(f"\0{USER}\0{PASSWORD}".encode()).decode(),
 }
@@ -64,7 +67,7 @@ class Bench:
         holds = "error" not in status and status["progress"] == 1.0 and len(mails) == before + 1
         holds = holds and received in str(mails[-1]["Received"]) and log.splitlines()[-1][8:].startswith("* Done")
         self.tally.check(name, holds, f"{status} {mails[-1]['Received'] if mails else ''}\n{log}")
-        return mails[-1] if mails else None, log
+        return mails[-1] if mails else email.message.EmailMessage(), log
 
     def fails(self, name, address, reason, remedy, within=SECONDS + 2.5, **members):
         """A mail that must not: the log."""
@@ -84,8 +87,8 @@ def submission(bench):
     mail, log = bench.arrives("STARTTLS and AUTH on 587", "user", "user@example.test", "ESMTPSA", smarthost=HOST, **LOGIN)
     bench.tally.check("the log shows the dialogue, masked", "> AUTH PLAIN ***" in log and "> STARTTLS" in log, log)
     sender = "nobody@meter1.example.test"
-    fields = (mail["From"], mail["To"], mail["MIME-Version"], mail["Auto-Submitted"])
-    holds = fields == (f"<{sender}>", "<user@example.test>", "1.0", "auto-generated") and not mail.defects
+    fields = [mail[it] for it in ("From", "To", "MIME-Version", "Auto-Submitted")]
+    holds = fields == [sender, "user@example.test", "1.0", "auto-generated"] and not mail.defects
     bench.tally.check("the mail's fields are in order", holds, f"{fields} {mail.defects}")
     age = time.time() - email.utils.parsedate_to_datetime(mail["Date"]).timestamp()
     holds = -2 < age < 60 and mail["Message-ID"].endswith("@meter1.example.test>")
@@ -101,10 +104,10 @@ def submission(bench):
     bench.arrives("no login", "user", "user@example.test", "with ESMTPS ", smarthost=host(2525))
     args = {"smarthost": host(2525), "mailuser": USER}
     bench.arrives("a user without password: no login", "user", "user@example.test", "with ESMTPS ", **args)
-    bench.arrives("an address with a quoted name", "user", '"two words"@example.test', smarthost=host(2525))
+    bench.arrives("an address with a quoted name", "user", '"odd..name"@example.test', smarthost=host(2525))
     bench.arrives("an IP address as smarthost, without TLS", "user", "user@example.test", smarthost=f"{MAIL}:2528")
     mail, _ = bench.arrives("other letters by SMTPUTF8", "juergen", "jürgen@example.test", "UTF8SMTPS", smarthost=host(2525))
-    bench.tally.check("its fields have them too", mail["To"] == "<jürgen@example.test>", mail["To"])
+    bench.tally.check("its fields have them too", mail["To"] == "jürgen@example.test", mail["To"])
     address = "user@bücher.example.test"
     bench.arrives("a domain with other letters", "user", address, smarthost=host(2525))
     fails = [
@@ -129,21 +132,18 @@ def submission(bench):
 
 
 def other_servers(bench):
-    for port, how in ((2702, "STARTTLS"), (2703, "TLS at once")):
-        if port == 2703:
-            # The meter takes TLS from the first byte on 465 alone; there chasquid does not listen here.
-            log = bench.fails("TLS at once on another port", "user@example.test", "greet", "465", smarthost=f"{HOST}:{port}")
-            continue
-        status = bench.send("user@example.test", smarthost=f"{HOST}:{port}", **LOGIN)
-        until = time.monotonic() + 5
-        path = f"{bench.folder}/chasquid/box"
-        while not os.path.exists(path) and time.monotonic() < until:
-            time.sleep(0.1)
-        text = open(path).read() if os.path.exists(path) else ""
-        bench.tally.check(f"chasquid, {how}", "error" not in status and "test mail" in text, f"{status} {text}")
-    bench.fails(
-        "chasquid wants a login", "user@example.test", "5.7.9", "give mailuser", smarthost=f"{HOST}:2702"
-    )
+    status = bench.send(USER, smarthost=f"{HOST}:2702", **LOGIN)
+    until = time.monotonic() + 5
+    path = f"{bench.folder}/chasquid/box"
+    while not os.path.exists(path) and time.monotonic() < until:
+        time.sleep(0.1)
+    text = open(path).read() if os.path.exists(path) else ""
+    bench.tally.check("chasquid, STARTTLS and AUTH", "error" not in status and "Subject: Test mail" in text, f"{status} {text}")
+    server = {"smarthost": f"{HOST}:2702"}
+    bench.fails("chasquid wants a login", USER, "5.7.9", "give mailuser", **server)
+    bench.fails("chasquid, wrong password", USER, "535", "wrong user or password", mailuser=USER, mailpass="x", **server)
+    # From the first byte the meter speaks TLS on 465 alone.
+    bench.fails("TLS at once on another port", USER, "greeting", "465", smarthost=f"{HOST}:2703")
 
 
 def asynchronous(bench):
@@ -233,7 +233,7 @@ def faults(bench):
         (2541, ["-f", "rcpt"], "RCPT TO: the server answered 500", "spelling"),
         (2542, ["-f", "."], "sending the message: the server answered 500", "unwanted"),
         (2543, ["-q", "data"], "DATA: the other side closed", "hung up"),
-        (2544, ["-w", "30"], "waiting for the greeting: the time", "587 or 465"),
+        (2544, ["-w", "30"], "DATA: the time", "stopped answering"),
     ):
         process = servers.sink(port, *options)
         servers.wait(MAIL, port)
@@ -250,7 +250,7 @@ def faults(bench):
 
     says = lambda text: lambda _, connection: (connection.sendall(text), connection.recv(100), time.sleep(0.2))
     answers = lambda **them: lambda server, connection: talk(server, connection, answers=them)
-    many = "250-" + "x" * 500 + "\r\n"
+    many = "550-" + "x" * 500 + "\r\n"
     cases = [
         ("a banner without end, drop by drop", drip(b"220-hello\r\n", 0.3), "the time", "587 or 465"),
         ("a banner without end, letter by letter", drip(b"2", 0.2), "the time", "587 or 465"),
@@ -341,6 +341,17 @@ def in_the_clear(folder, tally, common):
 def no_secret(bench, where):
     """Looks for every form of the password wherever it must not be."""
     meter = bench.meter
+    # While it is needed it is there, so this way of looking does find it.
+    server = Bad(bench.folder, lambda server, connection: talk(server, connection, hang="RCPT"))
+    token = bench.begin("user@example.test", smarthost=f"{HOST}:{server.port}", **LOGIN)["token"]
+    time.sleep(1)
+    there = PASSWORD.encode() in core(bench)
+    bench.tally.check(f"{where}: a core shows a password that is in use", there)
+    bench.meter.call("POST", "/cmd/cancel", {"token": token})
+    bench.end(token)
+    # As fresh as can be: a mail that went out with the password, and one that did not.
+    bench.send("user@example.test", smarthost=HOST, **LOGIN)
+    bench.send("user@example.test", smarthost=f"{HOST}:2531" if where == "plain_auth" else f"{HOST}:9", **LOGIN)
     ledger = str(meter.call("GET", "/sys/ledger"))
     bench.tally.check(f"{where}: the ledger names the address", "test-email user@example.test" in ledger, ledger[:500])
     files = {name: open(os.path.join(meter.state, name), "rb").read() for name in os.listdir(meter.state)
@@ -349,13 +360,16 @@ def no_secret(bench, where):
     for name, secret in SECRETS.items():
         found = [place for place, text in places.items() if secret.encode() in text]
         bench.tally.check(f"{where}: {name} is in no log, ledger, status or file", not found, found)
-    core = os.path.join(bench.folder, "core")
-    subprocess.run(["gcore", "-o", core, str(meter.process.pid)], capture_output=True, check=True)
-    with open(f"{core}.{meter.process.pid}", "rb") as file:
-        memory = file.read()
-    bench.tally.check(f"{where}: the core is one", b"meterd" in memory, len(memory))
+    memory = core(bench)
     for name, secret in SECRETS.items():
         bench.tally.check(f"{where}: {name} is not in the core", secret.encode() not in memory, memory.count(secret.encode()))
+
+
+def core(bench):
+    path, pid = os.path.join(bench.folder, "core"), bench.meter.process.pid
+    subprocess.run(["gcore", "-o", path, str(pid)], capture_output=True, check=True)
+    with open(f"{path}.{pid}", "rb") as file:
+        return file.read()
 
 
 def main():

@@ -86,10 +86,7 @@ maillog_file_prefixes = /tmp
 virtual_mailbox_domains = example.test, xn--bcher-kva.example.test, nomx.test, fallback.test, patient.test,
     cnamemx.test, v6only.test, unverified.test, many.test, nullmx.test, grey.test
 virtual_mailbox_base = {d}/mail
-virtual_mailbox_maps = inline:{{ {{user@example.test=user/}}, {{two words@example.test=user/}},
-    {{jürgen@example.test=juergen/}}, {{user@xn--bcher-kva.example.test=user/}}, {{@nomx.test=nomx/}},
-    {{@fallback.test=fallback/}}, {{@patient.test=patient/}}, {{@cnamemx.test=cnamemx/}}, {{@v6only.test=v6only/}},
-    {{@unverified.test=unverified/}}, {{@many.test=many/}}, {{@nullmx.test=nullmx/}}, {{@grey.test=grey/}} }}
+virtual_mailbox_maps = texthash:{d}/etc/boxes
 virtual_uid_maps = static:{uid}
 virtual_gid_maps = static:{gid}
 smtpd_relay_restrictions = permit_sasl_authenticated, reject_unauth_destination
@@ -102,6 +99,14 @@ smtpd_sasl_local_domain = example.test
 smtputf8_enable = yes
 default_transport = discard:
 """
+
+BOXES = """user@example.test user/
+odd..name@example.test user/
+jürgen@example.test juergen/
+user@xn--bcher-kva.example.test user/
+""" + "".join(
+    f"@{name}.test {name}/\n" for name in "nomx fallback patient cnamemx v6only unverified many nullmx grey".split()
+)
 
 LOGIN = "-o smtpd_sasl_auth_enable=yes -o { smtpd_recipient_restrictions=permit_sasl_authenticated, reject }"
 SERVICES = {
@@ -213,6 +218,7 @@ def postfix(folder):
     write(f"{folder}/etc/sasl/smtpd.conf", sasl)
     must("saslpasswd2", "-c", "-p", "-f", f"{folder}/sasldb2", "-u", "example.test", "relay", stdin=PASSWORD + "\n")
     os.chown(f"{folder}/sasldb2", owner.pw_uid, -1)
+    write(f"{folder}/etc/boxes", BOXES)
     write(f"{folder}/etc/main.cf", MAIN.format(d=folder, uid=owner.pw_uid, gid=owner.pw_gid))
     lines = [f"{at} inet n - n - - smtpd {options % {'d': folder}}\n" for at, options in SERVICES.items()]
     write(f"{folder}/etc/master.cf", "".join(lines) + DAEMONS)

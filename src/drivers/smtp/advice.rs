@@ -150,13 +150,13 @@ fn said(step: Step, reply: &Reply, tried: Tried) -> String {
 }
 
 fn refusal(step: Step, reply: &Reply, tried: Tried, has: &dyn Fn(&[&str]) -> bool) -> String {
-    let wants_login =
-        has(&["authentication required", "must authenticate", "not authenticated", "log in first", "auth first"]);
+    // However they put it, a server that speaks of authentication to somebody who has not logged in wants just that.
+    let wants_login = !tried.login && has(&["authenticat", "log in", "login"]);
     if reply.code == 530 && has(&["starttls", "tls"]) && !wants_login {
         return "the server wants TLS first and does not offer it here; use port 465 or 587.".into();
     }
-    let relay = has(&["relay", "relaying", "not permitted to send", "not local", "we do not"]);
-    if reply.code == 530 || wants_login || (relay || reply.enhanced() == Some((7, 1))) && step == Step::Rcpt && relay {
+    let relay = has(&["relay", "access denied", "relaying", "not permitted to send", "not local", "we do not"]);
+    if reply.code == 530 || wants_login || relay && step == Step::Rcpt {
         return match (tried.smarthost, tried.login) {
             (true, false) => "relay denied: this server wants user and password; give mailuser and mailpass.".into(),
             (true, true) => "relay denied: this account may not send to that address, or not from that sender.".into(),
@@ -215,10 +215,12 @@ mod tests {
         check(Auth, SMARTHOST, 534, "5.7.9 Application-specific password required.", "app password");
         check(Auth, SMARTHOST, 454, "4.7.0 Temporary authentication failure", "try later");
         check(Rcpt, OPEN, 554, "5.7.1 <a@b>: Relay access denied", "give mailuser and mailpass");
+        check(Rcpt, OPEN, 554, "5.7.1 <a@b>: Recipient address rejected: Access denied", "give mailuser and mailpass");
         check(Rcpt, SMARTHOST, 554, "5.7.1 <a@b>: Relay access denied", "may not send to that address");
         check(Rcpt, DIRECT, 550, "relay not permitted", "check the address");
         check(Rcpt, OPEN, 550, "5.7.9 user not authenticated", "give mailuser and mailpass");
         check(Mail, OPEN, 530, "5.7.0 Authentication required", "give mailuser and mailpass");
+        check(Mail, OPEN, 550, "5.7.9 Mail to submission port must be authenticated", "give mailuser and mailpass");
         check(Mail, OPEN, 530, "5.7.0 Must issue a STARTTLS command first", "wants TLS first");
         check(Rcpt, DIRECT, 450, "4.2.0 <a@b>: Recipient address rejected: Greylisted, see http://x", "greylisted");
         check(Rcpt, DIRECT, 451, "4.7.1 Please try again later", "greylisting");

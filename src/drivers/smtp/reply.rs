@@ -6,6 +6,8 @@ use std::fmt;
 const LINE: usize = 2048;
 /// Lines of one reply.
 const LINES: usize = 100;
+/// Characters of a reply's text that are repeated elsewhere; the log has its lines.
+const SHOWN: usize = 300;
 
 /// A whole reply.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -67,7 +69,10 @@ impl Reply {
 
 impl fmt::Display for Reply {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {}", self.code, self.text())
+        let text = self.text();
+        let shown: String = text.chars().take(SHOWN).map(|it| if it.is_control() { ' ' } else { it }).collect();
+        let more = if shown.len() < text.len() { "..." } else { "" };
+        write!(f, "{} {shown}{more}", self.code)
     }
 }
 
@@ -182,6 +187,12 @@ mod tests {
         check(&b"x".repeat(LINE + 4), "LongLine");
         check(&[b"250 ", b"x".repeat(LINE).as_slice(), b"\r\n"].concat(), "LongLine");
         check(&b"220-x\r\n".repeat(LINES + 1), "ManyLines");
+    }
+
+    #[test]
+    fn a_long_reply_is_repeated_in_part() {
+        let text = Reply { code: 550, lines: vec!["no\tx".into(), "y".repeat(5000)] }.to_string();
+        assert!(text.starts_with("550 no x yyy") && text.ends_with("y...") && text.len() < 400, "{text}");
     }
 
     #[test]
