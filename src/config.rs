@@ -395,6 +395,18 @@ impl Config {
             if let Some(path) = paths.iter().find(|it| !is_named_from_root(it)) {
                 return fail(format!("platform.{key}: \"{}\" must be an absolute path below the root", path.display()));
             }
+            // The state folder has its own order of removal, and the users on the label are the way back in.
+            let holds_state = |it: &&PathBuf| it.starts_with(&self.state_dir) || self.state_dir.starts_with(it);
+            let holds_label = |it: &&PathBuf| self.factory_users.iter().any(|users| users.starts_with(it));
+            if let Some(path) = paths.iter().find(|it| holds_state(it) || holds_label(it)) {
+                let what = "must have nothing in common with state_dir and not hold factory_users";
+                return fail(format!("platform.{key}: \"{}\" {what}", path.display()));
+            }
+        }
+        if let Some(bridge) = self.homeplug.as_ref().and_then(|it| it.bridge.as_ref())
+            && !is_mac(bridge)
+        {
+            return fail(format!("homeplug.bridge: \"{bridge}\" is no MAC address, such as 00:b0:52:00:00:01"));
         }
         for (key, command) in self.platform.commands() {
             if command.is_empty() {
@@ -455,6 +467,11 @@ impl Platform {
     }
 }
 
+fn is_mac(text: &str) -> bool {
+    let pair = |it: &str| it.len() == 2 && it.bytes().all(|it| it.is_ascii_hexdigit());
+    text.split(':').count() == 6 && text.split(':').all(pair)
+}
+
 /// Whether a path is absolute, names something below the root, and does so without detours.
 fn is_named_from_root(path: &Path) -> bool {
     let mut parts = path.components();
@@ -478,6 +495,12 @@ mod tests {
             assert!(err.contains("platform.factory_restore"), "{err}");
         }
         load(r#"{"platform": {"web_cache_dir": "/var/cache/www", "factory_restore": ["/data/log/"]}}"#).unwrap();
+        for path in ["/data", "/data/meterd", "/data/meterd/x", "/etc/label", "/etc/label/users.json"] {
+            let platform = format!(r#""platform": {{"factory_restore": ["{path}"]}}"#);
+            let text =
+                format!(r#"{{"state_dir": "/data/meterd", "factory_users": "/etc/label/users.json", {platform}}}"#);
+            assert!(load(&text).unwrap_err().contains("nothing in common"), "{path}");
+        }
     }
 
     #[test]
@@ -487,6 +510,8 @@ mod tests {
         assert!(load(r#"{"platform": {"reboot": []}}"#).unwrap_err().contains("platform.reboot"));
         assert!(load(r#"{"disabled": ["fly"]}"#).unwrap_err().contains("\"fly\""));
         load(r#"{"disabled": ["homeplug", "db"]}"#).unwrap();
+        let err = load(r#"{"homeplug": {"interface": "eth1", "bridge": "00:b0:52"}}"#).unwrap_err();
+        assert!(err.contains("homeplug.bridge"), "{err}");
     }
 
     #[track_caller]

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crossbeam_channel::{Receiver, bounded};
+use crossbeam_channel::{Receiver, RecvTimeoutError, bounded};
 
 use super::long::answer;
 use super::{App, failed, note};
@@ -76,7 +76,9 @@ pub(super) fn failure(tag: &'static str, cancelled: bool, text: String) -> Outco
 fn comes_over(peer: Option<IpAddr>, interface: &str) -> bool {
     let Some(peer) = peer else { return true };
     match net::interface_towards(peer) {
-        Ok(found) => found.as_deref() == Some(interface),
+        // Where routing does not lead to the peer, which a link-local address without its interface is an example of, the
+        // way by which it came is not known.
+        Ok(found) => found.is_none_or(|it| it == interface),
         Err(err) => {
             log::warn!("the way to {peer}: {err}");
             true
@@ -87,7 +89,11 @@ fn comes_over(peer: Option<IpAddr>, interface: &str) -> bool {
 /// Waits until the reply is out and a second longer; false if the operation was cancelled meanwhile.
 fn head_start(work: &Work, replied: &Receiver<()>) -> bool {
     // Nothing is ever sent: the wait ends with the sender.
-    let _ = replied.recv();
+    while replied.recv_timeout(LOOK_EVERY) == Err(RecvTimeoutError::Timeout) {
+        if work.cancelled() {
+            return false;
+        }
+    }
     let until = clock::boottime() + HEAD_START;
     while !work.cancelled() && clock::boottime() < until {
         std::thread::sleep(LOOK_EVERY);

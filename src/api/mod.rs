@@ -48,6 +48,8 @@ pub struct App {
     pub platform: Platform,
     /// What is known of the last boot.
     pub boot: Boot,
+    /// Which boot of the machine this is.
+    pub boot_id: String,
     /// The clock is being set.
     pub setting_time: AtomicBool,
     /// The meter goes down: whoever asks for anything is told to wait.

@@ -2,62 +2,91 @@
 //! afterwards, which is not; what a power cut leaves aside goes the next time. Only what is inside the folder is touched,
 //! no symbolic link is followed out of it, and memory does not grow with the number of files.
 
+use std::ffi::{OsStr, OsString};
 use std::fs::{self, DirEntry};
 use std::io::{self, ErrorKind};
 use std::os::unix::ffi::OsStrExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use crate::sys::{fs as private, random};
+use crate::sys::dir::Dir;
+use crate::sys::random;
 
 /// How the names of folders begin that hold what was renamed aside.
-const ASIDE: &[u8] = b".cleared-";
-/// How often a folder that is still being written to is deleted before it is left for the next time.
+const ASIDE: &str = ".cleared-";
+/// How often a folder that is still being written to is deleted before it is left for the next start.
 const ATTEMPTS: usize = 3;
 
 /// Contents of a cache that are out of its users' sight and still to be deleted.
 pub struct Aside {
-    cache: PathBuf,
+    cache: Dir,
+    name: OsString,
 }
 
 /// Renames everything in `cache` aside. Nothing if there is no such folder. Files that others add meanwhile may stay: they
-/// are fresh; files that others remove meanwhile are as good as renamed.
+/// are fresh; files that others remove meanwhile are as good as renamed. The folder's owner, who may be another user, cannot
+/// make this touch anything elsewhere.
 pub fn set_aside(cache: &Path) -> io::Result<Option<Aside>> {
-    let entries = match fs::read_dir(cache) {
-        Ok(entries) => entries,
+    let cache = match Dir::open(cache) {
+        Ok(cache) => cache,
         Err(err) if err.kind() == ErrorKind::NotFound => return Ok(None),
         Err(err) => return Err(err),
     };
-    let aside = cache.join(format!("{}{}", String::from_utf8_lossy(ASIDE), random::name()));
-    private::private_dir(&aside)?;
-    for entry in entries {
-        let entry = entry?;
-        if !is_aside(&entry) {
-            gone_is_fine(fs::rename(entry.path(), aside.join(entry.file_name())))?;
+    let aside = Aside { cache, name: format!("{ASIDE}{}", random::name()).into() };
+    match aside.fill() {
+        Ok(()) => Ok(Some(aside)),
+        Err(err) => {
+            // What is aside already is of no use to anybody.
+            aside.delete()?;
+            Err(err)
         }
     }
-    Ok(Some(Aside { cache: cache.into() }))
 }
 
 impl Aside {
-    /// Deletes what is aside, whoever put it there.
-    pub fn delete(self) -> io::Result<()> {
-        for entry in fs::read_dir(&self.cache)? {
+    fn fill(&self) -> io::Result<()> {
+        let folder = self.cache.make(&self.name)?;
+        for entry in self.cache.entries()? {
             let entry = entry?;
+            let name = entry.file_name();
             if is_aside(&entry) {
-                delete_folder(&entry.path())?;
+                continue;
+            }
+            match self.cache.rename_into(&name, &folder) {
+                // Gone; unless it is the folder aside that is.
+                Err(err) if err.kind() == ErrorKind::NotFound && !exists(&self.cache, &name) => {}
+                other => other?,
             }
         }
         Ok(())
     }
+
+    /// Deletes what is aside.
+    pub fn delete(self) -> io::Result<()> {
+        delete_folder(&self.cache.path(&self.name))
+    }
 }
 
-/// Deletes what a power cut has left aside.
+/// Deletes what a power cut has left aside. To be called while nobody clears.
 pub fn finish(cache: &Path) -> io::Result<()> {
-    gone_is_fine(Aside { cache: cache.into() }.delete())
+    let cache = match Dir::open(cache) {
+        Ok(cache) => cache,
+        Err(err) => return gone_is_fine(Err(err)),
+    };
+    for entry in cache.entries()? {
+        let entry = entry?;
+        if is_aside(&entry) {
+            delete_folder(&cache.path(&entry.file_name()))?;
+        }
+    }
+    Ok(())
+}
+
+fn exists(cache: &Dir, name: &OsStr) -> bool {
+    fs::symlink_metadata(cache.path(name)).is_ok()
 }
 
 fn is_aside(entry: &DirEntry) -> bool {
-    entry.file_name().as_bytes().starts_with(ASIDE) && entry.file_type().is_ok_and(|it| it.is_dir())
+    entry.file_name().as_bytes().starts_with(ASIDE.as_bytes()) && entry.file_type().is_ok_and(|it| it.is_dir())
 }
 
 /// Deletes a folder that its users may still write into through a descriptor that they hold.
@@ -81,6 +110,7 @@ fn gone_is_fine(res: io::Result<()>) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::symlink;
+    use std::path::PathBuf;
     use std::sync::atomic::{AtomicBool, Ordering};
     use std::thread;
 
@@ -126,6 +156,31 @@ mod tests {
         aside.delete().unwrap();
         assert_eq!(place.entries(), 0);
         assert!(place.0.join("outside/kept").exists());
+    }
+
+    #[test]
+    fn a_link_in_the_place_of_the_folder_aside_leads_nowhere() {
+        let place = Place::new();
+        for n in 0..3000 {
+            fs::write(place.cache().join(format!("{n}")), "x").unwrap();
+        }
+        let stop = AtomicBool::new(false);
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                // Whoever owns the cache swaps the folder aside for a link as soon as it shows up.
+                while !stop.load(Ordering::Relaxed) {
+                    for entry in fs::read_dir(place.cache()).unwrap().flatten() {
+                        if is_aside(&entry) && fs::rename(entry.path(), place.0.join("stolen")).is_ok() {
+                            symlink(place.0.join("outside"), entry.path()).unwrap();
+                        }
+                    }
+                }
+            });
+            let _ = set_aside(&place.cache()).map(|it| it.map(Aside::delete));
+            stop.store(true, Ordering::Relaxed);
+        });
+        let names: Vec<_> = fs::read_dir(place.0.join("outside")).unwrap().map(|it| it.unwrap().file_name()).collect();
+        assert_eq!(names, ["kept"]);
     }
 
     #[test]

@@ -24,8 +24,8 @@ pub trait Watch: Sync {
     fn cancelled(&self) -> bool;
     /// How far it is, between 0 and 1.
     fn progress(&self, share: f64);
-    /// What is known of the result so far; shown while the work goes on, and on disk when this returns, so that it is
-    /// known even if the power fails next.
+    /// What is known of the result so far; shown while the work goes on, and as a rule on disk when this returns, so
+    /// that it is known even if the power fails next.
     fn result(&self, value: Value);
     /// [`Watch::cancelled`] for a library that keeps what it asks, which the HTTP client does. A watch that is never given
     /// to one need not have it.

@@ -158,17 +158,18 @@ impl Store {
         let id = entered.ok_or(BeginError::Late)?.map_err(BeginError::Journal)?;
         let op = self.table.begin(id, &[token.key()], new_status(&line.ts));
         let work = Work { op: Arc::clone(&op), store: Arc::clone(self) };
+        let spare = (Work { op: Arc::clone(&op), store: Arc::clone(self) }, line.clone());
+        let internal = || Outcome { fault: Some(Fault::internal()), result: None };
         let run = move || {
             let outcome = catch_unwind(AssertUnwindSafe(|| body(&work)));
-            let outcome = outcome.unwrap_or_else(|_| Outcome { fault: Some(Fault::internal()), result: None });
-            work.end(line, outcome);
+            work.end(line, outcome.unwrap_or_else(|_| internal()));
             work.store.threads.leave(kind);
         };
         let thread = thread::Builder::new().name(format!("op-{kind}")).stack_size(STACK).spawn(run);
         if let Err(err) = thread {
             log::error!("a thread for {kind}: {err}");
-            let outcome = Outcome { fault: Some(Fault::internal()), result: None };
-            self.table.finish(&op, outcome, clock::boottime());
+            let (work, line) = spare;
+            work.end(line, internal());
             return Err(BeginError::Busy("The meter is too busy to begin; try again later.".into()));
         }
         Ok((op, token))

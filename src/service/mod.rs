@@ -11,7 +11,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
@@ -100,9 +100,11 @@ fn serve(config: &Config, reload: &dyn Fn() -> Result<Config, Failure>) -> Resul
     };
     let fatal: Arc<dyn Fn(String) + Send + Sync> = Arc::new(fatal);
 
-    tidy(config)?;
+    // In bench mode the service's own start stands for the machine's.
+    let boot_id = if config.bench { random::name() } else { host::boot_id()? };
+    tidy(config, &boot_id)?;
     let password = if config.bench { bench::prepare(config)? } else { None };
-    let app = Arc::new(open(config, &events, Arc::clone(&fatal))?);
+    let app = Arc::new(open(config, boot_id, &events, Arc::clone(&fatal))?);
     let handler = {
         let app = Arc::clone(&app);
         Arc::new(move |request: &mut http::Request| api::handle(&app, request))
@@ -124,6 +126,11 @@ fn serve(config: &Config, reload: &dyn Fn() -> Result<Config, Failure>) -> Resul
     let gate_ended = gate.ended();
     let mut missed = 0;
     recover_wlan(config)?;
+    if factory::pending(&config.state_dir).is_some() {
+        // The service has ended between the order and the reboot.
+        app.going_down.store(true, Ordering::Release);
+        (app.go_down)();
+    }
     let res = loop {
         select! {
             recv(inbox) -> event => match event {
@@ -162,12 +169,13 @@ fn serve(config: &Config, reload: &dyn Fn() -> Result<Config, Failure>) -> Resul
 }
 
 /// What an earlier run, or the command that ended it, has left to be done before anything is opened.
-fn tidy(config: &Config) -> Result<(), Failure> {
-    if factory::is_due(&config.state_dir) {
-        factory::wipe(config)?;
+fn tidy(config: &Config, boot_id: &str) -> Result<(), Failure> {
+    if let Some(order) = factory::pending(&config.state_dir).filter(|it| it.boot != boot_id) {
+        factory::wipe(config, &order)?;
         log::warn!("factory restore: all data and settings were removed");
     }
     if let Some(folder) = &config.platform.web_cache_dir
+        && !config.bench
         && let Err(err) = cache::finish(folder)
     {
         log::warn!("{}: {err}", folder.display());
@@ -192,14 +200,17 @@ fn recover_wlan(config: &Config) -> io::Result<()> {
 }
 
 /// Everything that requests may touch.
-fn open(config: &Config, events: &Sender<Event>, fatal: Arc<dyn Fn(String) + Send + Sync>) -> Result<App, Failure> {
+fn open(
+    config: &Config,
+    boot_id: String,
+    events: &Sender<Event>,
+    fatal: Arc<dyn Fn(String) + Send + Sync>,
+) -> Result<App, Failure> {
     let auth = Auth::open(config)?;
     let table = Arc::new(Table::default());
     let staged = staging::folder(&config.state_dir)?;
     let db_path = database_path(config);
     let store = Store::start(&db_path, staged.clone(), &config.limits, Arc::clone(&table), fatal)?;
-    // In bench mode the service's own start stands for the machine's.
-    let boot_id = if config.bench { random::name() } else { host::boot_id()? };
     let events = events.clone();
     Ok(App {
         config: config.clone(),
@@ -210,19 +221,22 @@ fn open(config: &Config, events: &Sender<Event>, fatal: Arc<dyn Fn(String) + Sen
         staged,
         platform: Platform::new(config),
         boot: drivers::power::boot(&config.state_dir, &boot_id)?,
+        boot_id,
         setting_time: AtomicBool::new(false),
         going_down: AtomicBool::new(false),
-        go_down: Box::new(move || drop(events.try_send(Event::GoDown))),
+        // Waited for, because an order that got lost would leave a meter that only says that it goes down.
+        go_down: Box::new(move || drop(events.send(Event::GoDown))),
     })
 }
 
-/// Carries out a factory restore that is due, for a step of the boot before anything uses what is to go.
+/// Carries out a factory restore that was ordered before this boot, for a step of the boot before anything uses what is to go.
 pub fn factory_wipe(config: &Config) -> Result<bool, Failure> {
-    if !factory::is_due(&config.state_dir) {
-        return Ok(false);
+    let Some(order) = factory::pending(&config.state_dir) else { return Ok(false) };
+    if order.boot == host::boot_id()? {
+        return Err("a factory restore was ordered; it waits for the reboot".into());
     }
     let _lock = lock(&config.state_dir)?;
-    factory::wipe(config)?;
+    factory::wipe(config, &order)?;
     Ok(true)
 }
 

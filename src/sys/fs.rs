@@ -14,7 +14,12 @@ pub fn sync_dir(dir: &Path) -> io::Result<()> {
 pub fn replace(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
     let dir = path.parent().filter(|it| !it.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let temp = path.with_extension("new");
-    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(mode).open(&temp)?;
+    // What a cut has left may have another mode.
+    match fs::remove_file(&temp) {
+        Err(err) if err.kind() != io::ErrorKind::NotFound => return Err(err),
+        _ => {}
+    }
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(&temp)?;
     file.write_all(content)?;
     file.sync_all()?;
     fs::rename(&temp, path)?;

@@ -3,6 +3,7 @@
 #![allow(unsafe_code)]
 
 pub mod clock;
+pub mod dir;
 pub mod fs;
 pub mod heap;
 pub mod host;

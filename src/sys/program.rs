@@ -4,7 +4,7 @@
 use std::fmt;
 use std::fs::File;
 use std::io::{self, Read, Seek};
-use std::os::fd::FromRawFd;
+use std::os::fd::{AsRawFd, FromRawFd};
 use std::os::unix::process::CommandExt;
 use std::process::{Command, ExitStatus, Stdio};
 use std::thread;
@@ -78,20 +78,25 @@ pub fn run(command: &[String], within: Duration) -> Result<String, ProgramError>
     Err(ProgramError::Failed(name.clone(), status, last(&complaint).or_else(|| last(&said)).unwrap_or_default()))
 }
 
-/// A file that exists in memory only.
+/// A file that exists in memory only and cannot grow beyond [`MAX_OUTPUT`], whoever writes to it for however long.
 fn memory() -> io::Result<File> {
+    let flags = libc::MFD_CLOEXEC | libc::MFD_ALLOW_SEALING;
     // SAFETY: the name is a live C string; the descriptor is new and owned by nobody else.
-    unsafe {
-        let fd = super::check(libc::memfd_create(c"output".as_ptr(), libc::MFD_CLOEXEC))?;
-        Ok(File::from_raw_fd(fd))
-    }
+    let file = unsafe { File::from_raw_fd(super::check(libc::memfd_create(c"output".as_ptr(), flags))?) };
+    file.set_len(MAX_OUTPUT)?;
+    let seals = libc::F_SEAL_GROW | libc::F_SEAL_SHRINK | libc::F_SEAL_SEAL;
+    // SAFETY: the descriptor is open, and the argument a plain number.
+    super::check(unsafe { libc::fcntl(file.as_raw_fd(), libc::F_ADD_SEALS, seals) })?;
+    Ok(file)
 }
 
 fn text(file: &mut File) -> String {
     let mut res = Vec::new();
     // What cannot be read back is as good as not said.
     let _ = file.rewind().and_then(|()| file.take(MAX_OUTPUT).read_to_end(&mut res));
-    String::from_utf8_lossy(&res).into_owned()
+    // What was not written is zero.
+    let written = res.iter().rposition(|it| *it != 0).map_or(0, |it| it + 1);
+    String::from_utf8_lossy(&res[..written]).into_owned()
 }
 
 fn kill_group(leader: u32) {
@@ -123,6 +128,12 @@ mod tests {
         let before = clock::boottime();
         assert!(sh("sleep 60 & sleep 60", 200).unwrap_err().contains("did not end within"));
         assert!(clock::boottime() - before < Duration::from_secs(30));
+    }
+
+    #[test]
+    fn output_is_bounded() {
+        let said = sh("head -c 100000 /dev/zero | tr '\\0' x; true", 20_000).unwrap();
+        assert_eq!(said.len() as u64, MAX_OUTPUT);
     }
 
     #[test]

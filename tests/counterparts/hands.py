@@ -3,11 +3,18 @@
 import base64
 import json
 import os
+import random
+import subprocess
 import time
 
-from meter import Meter, Tally, chunks
+from meter import BINARY, Meter, Tally, backup_text, chunks
 
 REAL = {"demo": False}
+SEED = 20261122
+CUTS = 12
+# What a wipe has to remove, in the listed folder and again in the state folder: large enough to be cut in the middle.
+FOLDERS, FILES = 60, 50
+NETWORK = 'update_config=1\nnetwork={\n\tssid="old"\n\tkey_mgmt=NONE\n}\n'
 
 
 def script(folder, name, text):
@@ -27,13 +34,13 @@ def ran(folder):
         return []
 
 
-def wait_until_up(meter, within=20):
-    """Waits until the service answers again: how long nothing or only 503 came."""
-    began = time.monotonic()
-    while time.monotonic() < began + within:
+def wait_until_up(meter, within=40):
+    """Waits until the service answers again, after nothing or only 503 came."""
+    until = time.monotonic() + within
+    while time.monotonic() < until:
         try:
             if meter.raw("GET", "/auth/unauthorized")[0] == 401:
-                return time.monotonic() - began
+                return
         except OSError:
             pass
         time.sleep(0.02)
@@ -50,6 +57,7 @@ def reboot_in_bench_mode(tally):
             tally.check(f"reboot refuses {body}", b"error" in reply and b"body" in reply, reply)
         asked = time.time()
         for body in (None, "{}", "null"):
+            began = time.monotonic()
             status, _, reply = meter.raw("POST", "/cmd/reboot", body, {"Authorization": "Bearer " + token})
             tally.check(f"reboot takes {body}", (status, json.loads(reply)) == (200, {"status": "OK"}), reply)
             status, headers, reply = meter.raw("GET", "/sys/time", None, {"Authorization": "Bearer " + token})
@@ -57,8 +65,9 @@ def reboot_in_bench_mode(tally):
             tally.check("meanwhile everything is 503", down, (status, reply))
             status, _, _ = meter.raw("POST", "/cmd/reboot", body, {"Authorization": "Bearer " + token})
             tally.check("a second reboot is 503 too", status == 503, status)
-            took = wait_until_up(meter)
-            tally.check("it comes back, not before a second has passed", 0.9 < took < 15, took)
+            wait_until_up(meter)
+            took = time.monotonic() - began
+            tally.check("it comes back, not before a second has passed", 1.0 <= took < 30, took)
             status, _, _ = meter.raw("GET", "/auth/rights", None, {"Authorization": "Bearer " + token})
             tally.check("tokens end with a reboot", status == 401, status)
             token = meter.login()
@@ -107,15 +116,25 @@ def factory_restore_in_bench_mode(tally):
         tally.check("the label's login does", meter.call("GET", "/auth/rights")["usr"] == "label")
         tally.check("no old operation is known", "error" in meter.call("GET", f"/sys/status/{done}"))
         tally.check("no old row is there", not set(meter.rows()[1]) & set(before[1]))
-        tally.check("what the platform lists is gone", not os.path.exists(precious))
+        tally.check("what the platform lists stays in bench mode", os.listdir(precious) == ["file"])
         ledger = meter.call("GET", "/sys/ledger")["result"]
         tally.check("the ledger is empty", ledger == [], ledger)
         boot = meter.call("GET", "/sys/boot")["result"]
         tally.check("/sys/boot still tells the truth", boot["reason"] == "software reset", boot)
 
 
+def next_boot(meter):
+    """Makes the order that stands in the state folder one of an earlier boot, as if the machine had started anew."""
+    path = os.path.join(meter.state, "factory-restore")
+    with open(path) as file:
+        order = json.load(file)
+    order["boot"] = "an earlier one"
+    with open(path, "w") as file:
+        json.dump(order, file)
+
+
 def factory_restore_cut(tally):
-    """The service is killed right after the reply: the next start wipes all the same."""
+    """The service is killed right after the reply: the next boot wipes all the same, and nothing does before."""
     for wait in (0, 0.3, 0.9):
         with Meter(platform={"reboot": ["/bin/true"]}, **REAL) as meter:
             meter.cli("ingest", stdin="meterd-backup,1\nts,Grid:P\n1700000000,5\n1700000060,9\n")
@@ -124,14 +143,115 @@ def factory_restore_cut(tally):
             meter.kill()
             left = set(os.listdir(meter.state))
             tally.check(f"cut after {wait} s: nothing is gone yet", {"meter.db", "users.json"} <= left, left)
+            said = meter.cli("factory-wipe")
+            tally.check("the boot step waits for a boot", said == "" and set(os.listdir(meter.state)) == left, said)
+            meter.start()
+            tally.check("so does the service", meter.login() and len(meter.rows()[1]) == 2)
+            meter.kill()
+            next_boot(meter)
             meter.cli("factory-wipe")
             left = set(os.listdir(meter.state))
-            tally.check("the boot step removes everything", left == {"lock", "boot.json"}, left)
+            tally.check("then it removes everything", left == {"lock", "boot.json"}, left)
             said = meter.cli("factory-wipe")
             tally.check("and does nothing the second time", said == "", said)
             meter.start()
             _, _, body = meter.raw("GET", "/auth/unauthorized")
             tally.check("the service starts as new", b"nnc" in body and meter.rows() == ([], []))
+
+
+class Belongings:
+    """What a factory restore has to remove, in the state folder and outside of it."""
+
+    def __init__(self, meter):
+        self.state = meter.state
+        self.listed, self.staged = os.path.join(meter.dir, "listed"), os.path.join(meter.state, "staged")
+        self.file, self.networks = os.path.join(meter.dir, "single"), os.path.join(meter.dir, "wpa.conf")
+
+    def config(self):
+        platform = {"reboot": ["/bin/true"], "factory_restore": [self.listed, self.file]}
+        return {"platform": platform, "wlan": {"control": self.networks + ".socket", "config": self.networks}}
+
+    def make(self):
+        for top in (self.listed, self.staged):
+            for folder in range(FOLDERS):
+                path = os.path.join(top, f"folder{folder}")
+                os.makedirs(path)
+                for name in range(FILES):
+                    os.close(os.open(os.path.join(path, str(name)), os.O_CREAT | os.O_WRONLY))
+        for path, text in ((self.file, "x"), (self.networks, NETWORK)):
+            with open(path, "w") as file:
+                file.write(text)
+
+    def folders(self):
+        """How many of the many folders are left."""
+        count = 0
+        for top in (self.listed, self.staged):
+            try:
+                count += sum(name.startswith("folder") for name in os.listdir(top))
+            except FileNotFoundError:
+                pass
+        return count
+
+    def ordered(self):
+        return os.path.exists(os.path.join(self.state, "factory-restore"))
+
+    def left(self):
+        """Everything that should be gone and is not; what is gone and should not be is named too."""
+        left = [f"{self.folders()} folders"] if self.folders() else []
+        left += ["the file"] if os.path.exists(self.file) else []
+        left += ["no listed folder"] if not os.path.isdir(self.listed) else os.listdir(self.listed)
+        with open(self.networks) as file:
+            text = file.read()
+        left += [f"networks: {text}"] if text != "update_config=1\n" else []
+        return left + ["the order"] if self.ordered() else left
+
+
+def factory_wipe_cut(tally):
+    """The wipe itself is killed in the middle, also twice: whoever comes next, boot step or service, ends it."""
+    chance = random.Random(SEED)
+    halfway = 0
+    for n in range(CUTS):
+        meter = Meter(**REAL)
+        things = Belongings(meter)
+        with open(meter.config) as file:
+            config = json.load(file)
+        with open(meter.config, "w") as file:
+            json.dump({**config, **things.config()}, file)
+        with meter:
+            meter.cli("ingest", stdin="meterd-backup,1\nts,Grid:P\n1700000000,5\n1700000060,9\n")
+            reply = meter.call("POST", "/cmd/factory-restore")
+            meter.kill()
+            things.make()
+            next_boot(meter)
+            tally.check(f"cut {n}: it was ordered", reply == {"status": "OK"} and things.ordered(), reply)
+            for _ in range(1 + n % 2):
+                halfway += cut_wipe(meter, things, chance)
+            if n % 3 == 0:
+                meter.start()
+                known = {"users.json"} & set(os.listdir(meter.state))
+                tally.check(f"cut {n}: the service starts as new", meter.rows() == ([], []) and not known)
+                meter.stop()
+            else:
+                meter.cli("factory-wipe")
+                left = set(os.listdir(meter.state))
+                tally.check(f"cut {n}: nothing is left of the state", left == {"lock", "boot.json"}, left)
+            left = things.left()
+            tally.check(f"cut {n}: nor of all the rest", left == [], left)
+    wanted = CUTS // 2
+    tally.check(f"{wanted} or more of the cuts came halfway", wanted <= halfway, halfway)
+    print(f"figure: a wipe of {2 * FOLDERS * FILES} files was killed {CUTS + CUTS // 2} times, {halfway} times halfway")
+
+
+def cut_wipe(meter, things, chance):
+    """Kills the boot step when a part of what is there has gone: whether that was halfway, with the order still there."""
+    before = things.folders()
+    until_left = chance.randrange(before + 1)
+    wipe = subprocess.Popen([BINARY, "factory-wipe", "--config", meter.config], stdout=subprocess.DEVNULL)
+    while wipe.poll() is None and until_left < things.folders():
+        pass
+    wipe.kill()
+    wipe.wait()
+    return 0 < things.folders() < before and things.ordered()
 
 
 def reboot_for_real(tally):
@@ -146,12 +266,15 @@ def reboot_for_real(tally):
     with meter:
         with open(os.path.join(meter.dir, "pid"), "w") as file:
             file.write(str(meter.process.pid))
-        replied = None
+        meter.login()
+        asked = time.time()
         meter.call("POST", "/cmd/reboot")
         replied = time.time()
         tally.check("the service ends well", meter.process.wait(timeout=20) == 0)
         (name, at), = ran(meter.dir)
-        tally.check("the command ran once, a second after the reply", 1.0 <= at - replied + 0.05 < 5, at - replied)
+        # What the request itself took belongs to the second here; that it was answered long before is the other half.
+        right = asked + 1.0 <= at < asked + 30 and replied < at
+        tally.check("the command ran once, a second after the request and after the reply", right, (asked, replied, at))
     with Meter(platform={"reboot": ["/bin/false"]}, **REAL) as meter:
         meter.call("POST", "/cmd/reboot")
         code = meter.process.wait(timeout=20)
@@ -165,21 +288,29 @@ def reboot_for_real(tally):
 
 
 def operations_stop_at_a_safe_point(tally):
+    # Recent rows, a minute apart: what is older than a year would be thinned out.
+    stamps = range(int(time.time()) - 200_000 * 60, int(time.time()) - 60, 60)
+    text = backup_text([("Grid", "P")], [(ts, [ts * 7]) for ts in reversed(stamps)])
     with Meter() as meter:
         meter.login()
-        rows = meter.rows()[1]
-        (data,) = chunks(meter.backup(), 10**6)
-        connection = meter.connect()
-        body = json.dumps({"action": "restore", "data": base64.b64encode(data).decode()})
-        headers = {"Authorization": "Bearer " + meter.token, "Prefer": "respond-async"}
-        connection.request("POST", "/api/cmd/db", body, headers)
-        token = json.loads(connection.getresponse().read())["token"]
+        (data,) = chunks(text, len(stamps))
+        body = {"action": "restore", "data": base64.b64encode(data).decode()}
+        token = meter.call("POST", "/cmd/db", body, Prefer="respond-async")["token"]
+        until = time.monotonic() + 30
+        while (status := meter.status(token))["progress"] == 0 and time.monotonic() < until:
+            pass
         meter.call("POST", "/cmd/reboot")
+        running = not status["done"] and 0 < status["progress"] < 0.5
+        tally.check("a restore is in its first half when the reboot is asked for", running, status)
         wait_until_up(meter)
         meter.login()
+        after = meter.status(token)
+        tally.check("it was stopped, not worked off", not after["done"], after)
         status = meter.finish(token)
-        tally.check("a restore goes on after a reboot under its token", status["done"] and "error" not in status, status)
-        tally.check("and every row is there", len(meter.rows()[1]) >= len(rows) - 1)
+        tally.check("it goes on after the reboot under its token", status["done"] and "error" not in status, status)
+        with meter.database() as connection:
+            missing = set(stamps) - {ts for ts, in connection.execute("SELECT ts FROM row")}
+        tally.check("and every row is there", not missing, len(missing))
 
 
 def set_time(tally):
@@ -259,6 +390,7 @@ def main():
         reboot_in_bench_mode,
         factory_restore_in_bench_mode,
         factory_restore_cut,
+        factory_wipe_cut,
         reboot_for_real,
         operations_stop_at_a_safe_point,
         set_time,

@@ -1,54 +1,88 @@
 #!/bin/sh
-# The init script under BusyBox: its own shell and its own start-stop-daemon, in a folder of its own.
-set -eu
-cd "$(dirname "$0")/../.."
-dir=$(mktemp -d)
-trap 'PATH="$dir/bin" busybox ash "$dir/S50meterd" stop >/dev/null 2>&1 || true; rm -rf "$dir"' EXIT
-passed=0
-ok() { passed=$((passed + 1)); echo "ok    $1"; }
+# The init scripts under BusyBox: its own shell and its own start-stop-daemon, in a folder of its own.
+set -u
+cd "$(dirname "$0")/../.." || exit 1
+dir=$(mktemp -d) || exit 1
+trap 'PATH="$dir/bin" busybox ash "$dir/S50meterd" stop >/dev/null 2>&1; rm -rf "$dir"' EXIT
+passed=0 failed=0
 
-mkdir "$dir/bin"
-for tool in busybox sh start-stop-daemon sleep rm printf cat; do ln -s "$(command -v busybox)" "$dir/bin/$tool"; done
-sed -e "s|/usr/sbin/meterd|$PWD/target/release/meterd|" -e "s|/etc/meterd/meterd.json|$dir/meterd.json|" \
-	-e "s|/var/run/meterd.pid|$dir/meterd.pid|" init/S50meterd >"$dir/S50meterd"
-chmod +x "$dir/S50meterd"
-sed -i "1s|.*|#!$dir/bin/sh|" "$dir/S50meterd"
-cat >"$dir/meterd.json" <<EOF
-{ "listen": ["127.0.0.1:18089"], "state_dir": "$dir/state" }
-EOF
+# A check's name, and the command that has to succeed; `not` turns that round.
+check() {
+	name=$1
+	shift
+	if "$@"; then
+		passed=$((passed + 1)) && echo "ok    $name"
+	else
+		failed=$((failed + 1)) && echo "FAIL  $name: $*"
+	fi
+}
+not() { ! "$@"; }
+run() { PATH="$dir/bin" busybox ash "$dir/S50meterd" "$1"; }
+boot_step() { PATH="$dir/bin" busybox ash "$dir/S20factory-restore" start; }
 await() {
 	for _ in 1 2 3 4 5 6 7 8 9 10; do
 		if run status 2>/dev/null; then return; fi
 		sleep 0.5
 	done
 }
-run() { PATH="$dir/bin" busybox ash "$dir/S50meterd" "$1"; }
+supervisor() { cat "$dir/meterd.pid"; }
+service() { pgrep -P "$(supervisor)" meterd; }
+# What the commands below are about, and nothing else, on one line.
+state() { find "$dir/state" -mindepth 1 -maxdepth 1 -printf '%f\n' | sort | tr '\n' ' '; }
 
-run start
+METERD=${METERD:-$PWD/target/release/meterd}
+if [ ! -x "$METERD" ]; then echo "FAIL  $METERD is missing" && exit 1; fi
+mkdir "$dir/bin"
+for tool in busybox sh start-stop-daemon sleep rm printf cat; do ln -s "$(command -v busybox)" "$dir/bin/$tool"; done
+for script in S50meterd S20factory-restore; do
+	sed -e "1s|.*|#!$dir/bin/sh|" -e "s|/usr/sbin/meterd|$METERD|" -e "s|/etc/meterd/meterd.json|$dir/meterd.json|" \
+		-e "s|/var/run/meterd.pid|$dir/meterd.pid|" "init/$script" >"$dir/$script"
+	chmod +x "$dir/$script"
+done
+# The boot step would tell the machine's own syslog.
+sed -i 's| --syslog||' "$dir/S20factory-restore"
+cat >"$dir/meterd.json" <<END
+{ "listen": ["127.0.0.1:18089"], "state_dir": "$dir/state" }
+END
+
+check "start succeeds" run start
 await
-run status && ok "start, then status answers"
-run reload && run status && ok "reload keeps it running"
-service=$(pgrep -P "$(cat "$dir/meterd.pid")" meterd)
-kill -KILL "$service"
+check "then status answers" run status
+first=$(service)
+check "there is one service" [ -n "$first" ]
+check "reload succeeds" run reload
+sleep 1
+check "and keeps it running" run status
+check "in the same process" [ "$(service)" = "$first" ]
+kill -KILL "$first"
 sleep 2
 await
-[ "$service" != "$(pgrep -P "$(cat "$dir/meterd.pid")" meterd)" ] && run status && ok "a service that died is started again"
-pid=$(cat "$dir/meterd.pid")
-run restart
+check "a service that died is started again" run status
+check "as a new process" [ -n "$(service)" -a "$(service)" != "$first" ]
+before=$(supervisor)
+check "restart succeeds" run restart
 await
-[ "$pid" != "$(cat "$dir/meterd.pid")" ] && run status && ok "restart makes a new process"
-run stop
-if run status 2>/dev/null; then echo "FAIL  stop"; exit 1; fi
-ok "stop ends it"
-sed -e "s|/usr/sbin/meterd|$PWD/target/release/meterd|" -e "s|/etc/meterd/meterd.json|$dir/meterd.json|" \
-	-e 's|--syslog||' init/S20factory-restore >"$dir/S20factory-restore"
-before=$(ls "$dir/state")
-PATH="$dir/bin" busybox ash "$dir/S20factory-restore" start
-[ "$before" = "$(ls "$dir/state")" ] && ok "the boot step does nothing without an order"
-echo 1.5 >"$dir/state/factory-restore"
-PATH="$dir/bin" busybox ash "$dir/S20factory-restore" start
-[ "$(ls "$dir/state")" = "$(printf 'boot.json\nlock')" ] && ok "and removes everything with one"
+check "and makes a new supervisor" [ "$(supervisor)" != "$before" ]
+check "and status answers" run status
+last=$(service)
+check "stop succeeds" run stop
+check "after it status does not answer" not run status
+check "and the process is gone" not kill -0 "$last" 2>/dev/null
+
+# The boot's number is not this boot's, so the order was given before the machine last started.
+order() { echo "{\"time\": \"17.5\", \"boot\": \"$1\"}" >"$dir/state/factory-restore"; }
+before=$(state)
+check "there is something to lose" [ "${before#*meter.db}" != "$before" ]
+check "without an order the boot step succeeds" boot_step
+check "and does nothing" [ "$(state)" = "$before" ]
+order "$(cat /proc/sys/kernel/random/boot_id)"
+check "an order of this boot waits for the next" boot_step
+check "and nothing is gone" [ "$(state)" != "$before" -a "$(state | sed 's/factory-restore //')" = "$before" ]
+order "an earlier one"
+check "one of an earlier boot is carried out" boot_step
+check "and everything is gone" [ "$(state)" = "boot.json lock " ]
+
 echo '{ "listn": [] }' >"$dir/meterd.json"
-if run start 2>/dev/null; then echo "FAIL  a broken configuration starts"; exit 1; fi
-ok "a broken configuration is refused at start"
-echo "$passed passed, 0 failed"
+check "a broken configuration is refused at start" not run start 2>/dev/null
+echo "$passed passed, $failed failed"
+[ "$failed" -eq 0 ] && [ "$passed" -gt 0 ]

@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering;
 
 use super::super::{App, failed, note, ok};
 use super::{BadMember, bad};
+use crate::drivers::factory::Order;
 use crate::drivers::{factory, power};
 use crate::http::{Answer, Exchange};
 use crate::ops::{Who, store};
@@ -65,7 +66,7 @@ fn go_down(app: &App, why: Why, who: &Who, exchange: Exchange) {
     let state_dir = &app.config.state_dir;
     let now = store::stamp(clock::wall());
     if why == Why::FactoryRestore
-        && let Err(err) = factory::mark(state_dir, &now)
+        && let Err(err) = factory::order(state_dir, &Order { time: now.clone(), boot: app.boot_id.clone() })
     {
         app.going_down.store(false, Ordering::Release);
         return exchange.reply(refuse(&format!("Nothing was done: the order could not be recorded ({err}).")));

@@ -19,7 +19,7 @@ use crate::sys::clock::boottime;
 /// The first second of the year 2000. A meter that is set to an earlier time is set by mistake.
 const EARLIEST: i64 = 946_684_800;
 /// The last second that Linux takes: its nanoseconds must have room for thirty more years of running.
-const LATEST: i64 = i64::MAX / 1_000_000_000 - 30 * 365 * 86_400;
+const LATEST: i64 = i64::MAX / 1_000_000_000 - 30 * 365 * 86_400 - 1;
 /// Stack of the thread that sets the clock.
 const STACK: usize = 128 * 1024;
 
@@ -58,20 +58,15 @@ pub(in crate::api) fn run(app: &Arc<App>, body: &[u8], who: Who) -> Answer {
     };
     let app = Arc::clone(app);
     Answer::Detach(Box::new(move |exchange| {
-        if app.setting_time.swap(true, Ordering::AcqRel) {
+        let Some(turn) = Turn::take(&app) else {
             return exchange.reply(failed("The time is being set already; try again in a few seconds."));
-        }
+        };
         let received = exchange.received();
         let patience = (received + app.config.limits.reply_within()).saturating_sub(boottime());
         let (tx, outcome) = bounded(1);
-        let there = Arc::clone(&app);
-        let body = move || {
-            let _ = tx.send(set(&there, stamp, received, &who));
-            there.setting_time.store(false, Ordering::Release);
-        };
+        let body = move || drop(tx.send(set(&turn.0, stamp, received, &who)));
         if let Err(err) = thread::Builder::new().name("set-time".into()).stack_size(STACK).spawn(body) {
             log::error!("a thread to set the time: {err}");
-            app.setting_time.store(false, Ordering::Release);
         }
         exchange.reply(match outcome.recv_timeout(patience) {
             Ok(reply) => reply,
@@ -79,6 +74,21 @@ pub(in crate::api) fn run(app: &Arc<App>, body: &[u8], who: Who) -> Answer {
             Err(_) => Reply::error(500, "An internal error occurred."),
         });
     }))
+}
+
+/// The right to set the clock, of which there is one; given back however its holder ends.
+struct Turn(Arc<App>);
+
+impl Turn {
+    fn take(app: &Arc<App>) -> Option<Turn> {
+        (!app.setting_time.swap(true, Ordering::AcqRel)).then(|| Turn(Arc::clone(app)))
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        self.0.setting_time.store(false, Ordering::Release);
+    }
 }
 
 fn set(app: &App, stamp: Option<Duration>, received: Duration, who: &Who) -> Reply {
@@ -118,7 +128,7 @@ mod tests {
         check(" \"1677523091\" ", "Some(1677523091s)");
         check("\"946684800\"", "Some(946684800s)");
         check("\"4294967296.5\"", "Some(4294967296.5s)");
-        check("\"8277292036.9\"", "Some(8277292036.9s)");
+        check("\"8277292035.9\"", "Some(8277292035.9s)");
     }
 
     #[test]
@@ -143,7 +153,7 @@ mod tests {
             check(&format!("\"{text}\""), "error: body: not a decimal number of seconds since 1970");
         }
         check("\"946684799.999\"", "error: body: before the year 2000");
-        check("\"8277292037\"", "error: body: beyond what");
+        check("\"8277292036\"", "error: body: beyond what");
         check(&format!("\"{}\"", "9".repeat(60_000)), "error: body: too large");
     }
 }

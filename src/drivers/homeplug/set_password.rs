@@ -178,8 +178,13 @@ impl Course<'_, '_> {
             if attempt == 0 || answer == Answer::Accepted {
                 self.report.local(|it| it.answered(&answer));
             }
-            if answer != Answer::Silent {
-                break;
+            match answer {
+                Answer::Accepted | Answer::Refused(_) => break,
+                Answer::Silent => {}
+                // The cable may be out for a moment; what has moved depends on this.
+                Answer::NotSent(_) | Answer::Lost(_) => {
+                    let _ = self.bridge.link().listen(POLL, Cancel::Deferred, &mut |_| false);
+                }
             }
         }
         self.step();

@@ -54,8 +54,9 @@ pub fn recover(settings: &config::Wlan, marker: &Path) -> Result<(), Failure> {
 
 pub(super) fn recover_patiently(settings: &config::Wlan, marker: &Path, timings: &Timings) -> Result<(), Failure> {
     let until = clock::boottime() + timings.start;
+    let never = || false;
     loop {
-        let attempt = Turn::take(&settings.control).and_then(|_turn| recover_within(settings, marker, timings));
+        let attempt = Turn::take(&settings.control).and_then(|_turn| recover_within(settings, marker, timings, &never));
         match attempt {
             // A change is under way, and it has recovered first.
             Err(Failure::Busy) => return Ok(()),
@@ -67,10 +68,15 @@ pub(super) fn recover_patiently(settings: &config::Wlan, marker: &Path, timings:
     }
 }
 
-fn recover_within(settings: &config::Wlan, marker: &Path, timings: &Timings) -> Result<(), Failure> {
+fn recover_within(
+    settings: &config::Wlan,
+    marker: &Path,
+    timings: &Timings,
+    cancelled: &dyn Fn() -> bool,
+) -> Result<(), Failure> {
     if marker.exists() {
         log::info!("a change of the WLAN was interrupted; wpa_supplicant reads its file again");
-        undo::reload(&settings.control, timings)?;
+        undo::reload(&settings.control, timings, cancelled)?;
         undo::unmark(marker);
     }
     Ok(())
@@ -115,7 +121,7 @@ pub(super) fn change_within(
     timings: &Timings,
 ) -> Result<Option<u32>, Failure> {
     let _turn = Turn::take(&settings.control)?;
-    recover_within(settings, marker, timings)?;
+    recover_within(settings, marker, timings, &|| watch.cancelled())?;
     let saving = Cell::new(false);
     let cancelled = || !saving.get() && watch.cancelled();
     let control = Control::open(&settings.control, timings.reply, &cancelled)?;
@@ -149,7 +155,7 @@ pub(super) fn change_within(
     };
     let undone = match unclear {
         false => put_back(settings, timings, &course.before, &trail),
-        true => undo::reload(&settings.control, timings),
+        true => undo::reload(&settings.control, timings, &|| false),
     };
     match undone {
         Ok(()) => {}
@@ -168,7 +174,7 @@ fn put_back(settings: &config::Wlan, timings: &Timings, before: &[Network], trai
     let control = Control::open(&settings.control, timings.reply, &never)?;
     undo::put_back(&control, before, trail).or_else(|trouble| {
         log::warn!("{trouble} It reads its file again.");
-        undo::reload(&settings.control, timings)
+        undo::reload(&settings.control, timings, &|| false)
     })
 }
 
@@ -205,7 +211,8 @@ fn add(course: &Course<'_>, ssid: &Ssid, key: &Key, hidden: bool, trail: &mut Tr
     }
     associate(course, id, &why::Wanted::New(ssid, key))?;
     save(course, trail, "key", |it| it.ssid == ssid.bytes() && !it.disabled && it.has(key))?;
-    let older: Vec<u32> = course.before.iter().filter(|it| it.ssid == ssid.bytes()).map(|it| it.id).collect();
+    let older: Vec<u32> =
+        course.before.iter().filter(|it| !it.is_group() && it.ssid == ssid.bytes()).map(|it| it.id).collect();
     // The new one works and is saved; an older one that stays, disabled as it is, does no harm.
     if !older.is_empty()
         && let Err(trouble) = remove(control, &older)

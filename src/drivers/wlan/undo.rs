@@ -93,9 +93,8 @@ pub(super) fn put_back(control: &Control<'_>, before: &[Network], trail: &Trail)
 
 /// Makes the supplicant forget what is not in its file. A file in which nothing is enabled would leave the meter
 /// without any WLAN; then everything in it is tried.
-pub(super) fn reload(control: &Path, timings: &Timings) -> Result<(), Trouble> {
-    let never = || false;
-    let control = Control::open(control, timings.reply, &never)?;
+pub(super) fn reload(control: &Path, timings: &Timings, cancelled: &dyn Fn() -> bool) -> Result<(), Trouble> {
+    let control = Control::open(control, timings.reply, cancelled)?;
     control.order("RECONFIGURE")?;
     let list = networks::list(&control)?;
     if list.iter().any(|it| !it.is_group()) && !list.iter().any(Network::is_enabled) {
