@@ -1,6 +1,7 @@
 //! `meterd.json` becomes a [`Config`]: every default in one place, every unknown key an error that names it.
 //! It reads one file and knows nothing of who uses its values.
 
+mod mail;
 mod outward;
 mod remote;
 
@@ -15,6 +16,7 @@ use serde::de::{self, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
 use crate::sys::net::Subnet;
+pub use mail::Mail;
 pub use outward::{Provider, Providers, Tls};
 pub use remote::{RemoteFormat, RemoteMap, RemoteRegister, RemoteTable};
 
@@ -61,6 +63,8 @@ pub struct Config {
     /// Addresses to which the meter may connect though they are loopback, link-local, multicast or its own.
     #[serde(deserialize_with = "outward::targets")]
     pub allow_targets: Vec<Subnet>,
+    /// How test mail is sent.
+    pub mail: Mail,
     /// How other sides of encrypted connections are verified.
     pub tls: Tls,
     /// Providers with which a service can be activated.
@@ -304,6 +308,7 @@ impl Default for Config {
             wlan: None,
             homeplug: None,
             allow_targets: Vec::new(),
+            mail: Mail::default(),
             tls: Tls::default(),
             providers: Providers::default(),
             serial_ports: BTreeMap::new(),
@@ -388,6 +393,7 @@ impl Config {
             return fail("realm: must be non-empty, without ':' and control characters".into());
         }
         self.providers.check().map_err(ConfigError::Value)?;
+        self.mail.check().map_err(ConfigError::Value)?;
         if let Some(name) = self.disabled.iter().find(|it| !COMMANDS.contains(&it.as_str())) {
             return fail(format!("disabled: \"{name}\" is no command of /cmd"));
         }

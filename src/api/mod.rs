@@ -157,6 +157,7 @@ fn command(app: &Arc<App>, request: &Request, resource: Resource, who: Who) -> A
         Resource::Reboot => cmd::reboot::run(app, Why::Reboot, &request.body, who),
         Resource::SetTime => cmd::set_time::run(app, &request.body, who),
         Resource::TestRemote => cmd::test_remote::run(app, &request.body, who),
+        Resource::TestEmail => cmd::test_email::run(app, &request.body, who),
         Resource::Wlan => cmd::wlan::run(app, request, who),
         other => unreachable!("{other:?} is no command"),
     }

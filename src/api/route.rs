@@ -32,6 +32,8 @@ pub enum Resource {
     SetTime,
     /// `POST /cmd/test-remote`
     TestRemote,
+    /// `POST /cmd/test-email`
+    TestEmail,
     /// `POST /cmd/wlan`
     Wlan,
     /// `GET` and `DELETE /config/alert/reporter/web/service`, `/config/push/service`
@@ -81,6 +83,7 @@ impl Resource {
             Resource::Reboot => "reboot",
             Resource::SetTime => "set-time",
             Resource::TestRemote => "test-remote",
+            Resource::TestEmail => "test-email",
             Resource::Wlan => "wlan",
             _ => return None,
         })
@@ -158,6 +161,7 @@ pub fn find(path: &str) -> Option<Found<'_>> {
         ["cmd", "reboot"] => (Resource::Reboot, "POST", Save, &[][..]),
         ["cmd", "set-time"] => (Resource::SetTime, "POST", Save, &[][..]),
         ["cmd", "test-remote"] => (Resource::TestRemote, "POST", Save, &[][..]),
+        ["cmd", "test-email"] => (Resource::TestEmail, "POST", Save, &[][..]),
         ["cmd", "wlan"] => (Resource::Wlan, "POST", Save, &[][..]),
         ["config", "alert", "reporter", "web", "service"] => {
             (Resource::Service(Service::Alert), "GET, DELETE", View, &[][..])
@@ -246,6 +250,7 @@ mod tests {
             "homeplug",
             "reboot",
             "set-time",
+            "test-email",
             "test-remote",
             "wlan",
         ];

@@ -10,6 +10,7 @@ pub mod provider;
 pub mod reach;
 pub mod register_db;
 pub mod remote;
+pub mod smtp;
 pub mod wlan;
 
 use std::sync::Arc;

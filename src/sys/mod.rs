@@ -5,6 +5,7 @@
 pub mod clock;
 pub mod dir;
 pub mod fs;
+pub mod heap;
 pub mod host;
 pub mod net;
 pub mod packet;

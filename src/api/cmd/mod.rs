@@ -9,6 +9,7 @@ pub mod homeplug;
 pub mod reboot;
 pub mod set_time;
 pub mod test_remote;
+pub mod test_email;
 pub mod wlan;
 
 use std::fmt;
