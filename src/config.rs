@@ -1,6 +1,8 @@
 //! `meterd.json` becomes a [`Config`]: every default in one place, every unknown key an error that names it.
 //! It reads one file and knows nothing of who uses its values.
 
+mod outward;
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::SocketAddr;
@@ -10,6 +12,9 @@ use std::time::Duration;
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{self, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
+
+use crate::sys::net::Subnet;
+pub use outward::{Provider, Providers, Tls};
 
 /// The commands of `/cmd`, as they are named in its paths.
 const COMMANDS: [&str; 12] = [
@@ -51,6 +56,13 @@ pub struct Config {
     pub wlan: Option<Wlan>,
     /// The HomePlug bridge's interface; without it the HomePlug command says that it is missing.
     pub homeplug: Option<Homeplug>,
+    /// Addresses to which the meter may connect though they are loopback, link-local, multicast or its own.
+    #[serde(deserialize_with = "outward::targets")]
+    pub allow_targets: Vec<Subnet>,
+    /// How other sides of encrypted connections are verified.
+    pub tls: Tls,
+    /// Providers with which a service can be activated.
+    pub providers: Providers,
     /// Commands of `/cmd` that this meter does not offer, by their names.
     pub disabled: Vec<String>,
     /// Sizes and times of the front door and of the database.
@@ -285,6 +297,9 @@ impl Default for Config {
             platform: Platform::default(),
             wlan: None,
             homeplug: None,
+            allow_targets: Vec::new(),
+            tls: Tls::default(),
+            providers: Providers::default(),
             disabled: Vec::new(),
             limits: Limits::default(),
         }
@@ -364,6 +379,7 @@ impl Config {
         if self.realm.is_empty() || self.realm.contains(|it: char| it == ':' || it.is_control()) {
             return fail("realm: must be non-empty, without ':' and control characters".into());
         }
+        self.providers.check().map_err(ConfigError::Value)?;
         if let Some(name) = self.disabled.iter().find(|it| !COMMANDS.contains(&it.as_str())) {
             return fail(format!("disabled: \"{name}\" is no command of /cmd"));
         }

@@ -6,10 +6,16 @@ pub mod clock;
 pub mod factory;
 pub mod homeplug;
 pub mod power;
+pub mod reach;
 pub mod register_db;
 pub mod wlan;
 
+use std::sync::Arc;
+
 use serde_json::Value;
+
+/// The question whether somebody wants the work to stop, for what outlives a borrow of [`Watch`].
+pub type CancelFlag = Arc<dyn Fn() -> bool + Send + Sync>;
 
 /// How a driver whose work takes time looks back at whoever runs it.
 pub trait Watch: Sync {
@@ -20,4 +26,9 @@ pub trait Watch: Sync {
     /// What is known of the result so far; shown while the work goes on, and on disk when this returns, so that it is
     /// known even if the power fails next.
     fn result(&self, value: Value);
+    /// [`Watch::cancelled`] for a library that keeps what it asks, which the HTTP client does. A watch that is never given
+    /// to one need not have it.
+    fn flag(&self) -> CancelFlag {
+        Arc::new(|| false)
+    }
 }
