@@ -2,6 +2,7 @@
 //! It reads one file and knows nothing of who uses its values.
 
 mod outward;
+mod update;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -15,6 +16,7 @@ use serde::{Deserialize, Deserializer};
 
 use crate::sys::net::Subnet;
 pub use outward::{Provider, Providers, Tls};
+pub use update::{Install, Target, Update, check_branch};
 
 /// The commands of `/cmd`, as they are named in its paths.
 const COMMANDS: [&str; 12] = [
@@ -63,6 +65,8 @@ pub struct Config {
     pub tls: Tls,
     /// Providers with which a service can be activated.
     pub providers: Providers,
+    /// Where updates come from; without it the update command says that it is missing.
+    pub update: Option<Update>,
     /// Commands of `/cmd` that this meter does not offer, by their names.
     pub disabled: Vec<String>,
     /// Sizes and times of the front door and of the database.
@@ -141,6 +145,8 @@ pub struct Identity {
     pub hardware: Option<String>,
     /// Further members of `/sys/version`, such as `fw` and `kernel`.
     pub versions: BTreeMap<String, String>,
+    /// The release branch that the running system came from.
+    pub branch: Option<String>,
 }
 
 /// A program with its arguments; run without a shell.
@@ -160,6 +166,8 @@ pub struct Platform {
     pub ntp: Option<TimeService>,
     /// The PTP service.
     pub ptp: Option<TimeService>,
+    /// What installs updates.
+    pub install: Install,
     /// Files and folders beyond the state folder that a factory restore removes.
     pub factory_restore: Vec<PathBuf>,
 }
@@ -300,6 +308,7 @@ impl Default for Config {
             allow_targets: Vec::new(),
             tls: Tls::default(),
             providers: Providers::default(),
+            update: None,
             disabled: Vec::new(),
             limits: Limits::default(),
         }
@@ -380,6 +389,10 @@ impl Config {
             return fail("realm: must be non-empty, without ':' and control characters".into());
         }
         self.providers.check().map_err(ConfigError::Value)?;
+        self.update.as_ref().map_or(Ok(()), Update::check).map_err(ConfigError::Value)?;
+        if let Some(Err(reason)) = self.identity.branch.as_deref().map(check_branch) {
+            return fail(format!("identity.branch: {reason}"));
+        }
         if let Some(name) = self.disabled.iter().find(|it| !COMMANDS.contains(&it.as_str())) {
             return fail(format!("disabled: \"{name}\" is no command of /cmd"));
         }
@@ -444,7 +457,12 @@ impl Platform {
             [("ntp.stop", &it.stop), ("ntp.start", &it.start)].into_iter().chain(sources)
         });
         let ptp = self.ptp.iter().flat_map(|it| [("ptp.stop", &it.stop), ("ptp.start", &it.start)]);
-        let single = [("reboot", &self.reboot), ("hwclock", &self.hwclock)];
+        let single = [
+            ("reboot", &self.reboot),
+            ("hwclock", &self.hwclock),
+            ("install.fw", &self.install.fw),
+            ("install.kernel", &self.install.kernel),
+        ];
         single.into_iter().filter_map(|(key, it)| Some((key, it.as_ref()?))).chain(ntp).chain(ptp)
     }
 }

@@ -146,6 +146,7 @@ fn command(app: &Arc<App>, request: &Request, resource: Resource, who: Who) -> A
         Resource::Homeplug => cmd::homeplug::run(app, request, who),
         Resource::Reboot => cmd::reboot::run(app, Why::Reboot, &request.body, who),
         Resource::SetTime => cmd::set_time::run(app, &request.body, who),
+        Resource::Update => cmd::update::run(app, request, who),
         Resource::Wlan => cmd::wlan::run(app, request, who),
         other => unreachable!("{other:?} is no command"),
     }

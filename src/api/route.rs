@@ -27,6 +27,8 @@ pub enum Resource {
     Reboot,
     /// `POST /cmd/set-time`
     SetTime,
+    /// `POST /cmd/update`
+    Update,
     /// `POST /cmd/wlan`
     Wlan,
     /// `GET /config/net/hostname`
@@ -70,6 +72,7 @@ impl Resource {
             Resource::Homeplug => "homeplug",
             Resource::Reboot => "reboot",
             Resource::SetTime => "set-time",
+            Resource::Update => "update",
             Resource::Wlan => "wlan",
             _ => return None,
         })
@@ -134,6 +137,7 @@ pub fn find(path: &str) -> Option<Found<'_>> {
         ["cmd", "homeplug"] => (Resource::Homeplug, "POST", Save, &[][..]),
         ["cmd", "reboot"] => (Resource::Reboot, "POST", Save, &[][..]),
         ["cmd", "set-time"] => (Resource::SetTime, "POST", Save, &[][..]),
+        ["cmd", "update"] => (Resource::Update, "POST", Save, &[][..]),
         ["cmd", "wlan"] => (Resource::Wlan, "POST", Save, &[][..]),
         ["config", "net", "hostname"] => (Resource::Hostname, "GET", View, &[][..]),
         ["register"] => (Resource::Register, "GET", View, &[][..]),
@@ -198,7 +202,7 @@ mod tests {
 
     #[test]
     fn every_command_needs_save_and_post() {
-        let commands = ["cancel", "clear", "db", "factory-restore", "homeplug", "reboot", "set-time", "wlan"];
+        let commands = ["cancel", "clear", "db", "factory-restore", "homeplug", "reboot", "set-time", "update", "wlan"];
         for path in commands.map(|it| format!("/cmd/{it}")) {
             let found = find(&path).unwrap();
             assert_eq!((found.method, found.need), ("POST", Need::Save), "{path}");

@@ -7,6 +7,7 @@ pub mod db_body;
 pub mod homeplug;
 pub mod reboot;
 pub mod set_time;
+pub mod update;
 pub mod wlan;
 
 use std::fmt;
