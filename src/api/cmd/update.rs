@@ -118,13 +118,12 @@ fn install(app: Arc<App>, plan: Plan, target: Target, who: Who, exchange: Exchan
 }
 
 fn outcome(app: &App, plan: &Plan, work: &Work) -> Outcome {
-    match update::install(plan, &Reach::new(&app.config), &app.platform, work) {
-        Ok(result) => Outcome { fault: None, result: Some(result) },
-        Err(err) => {
-            let (tag, args) = err.fault();
-            Outcome { fault: Some(Fault { tag: tag.into(), args, text: err.to_string() }), result: None }
-        }
-    }
+    let (result, ended) = update::install(plan, &Reach::new(&app.config), &app.platform, work);
+    let fault = ended.err().map(|err| {
+        let (tag, args) = err.fault();
+        Fault { tag: tag.into(), args, text: err.to_string() }
+    });
+    Outcome { fault, result: Some(result) }
 }
 
 /// A list has no token by which anybody could cancel it.

@@ -125,9 +125,26 @@ pub fn list(plan: &Plan, reach: &Reach, look: &Lookout) -> Result<Offer, Failure
     })
 }
 
-/// Fetches an image and installs it; gives back what was installed.
-pub fn install(plan: &Plan, reach: &Reach, platform: &Platform, watch: &dyn Watch) -> Result<Value, Failure> {
-    if let Some(key) = platform.lacks_installer(plan.order.target) {
+/// Fetches an image and installs it. The value is what there is to tell: what was to be installed, how far that got, and
+/// of a failure its words, because tags have none.
+pub fn install(plan: &Plan, reach: &Reach, platform: &Platform, watch: &dyn Watch) -> (Value, Result<(), Failure>) {
+    let mut known = json!({ "target": plan.order.target.name(), "branch": plan.branch });
+    let res = course(plan, reach, platform, watch, &mut known);
+    if let Err(err) = &res {
+        known["message"] = json!(err.to_string());
+    }
+    (known, res)
+}
+
+fn course(
+    plan: &Plan,
+    reach: &Reach,
+    platform: &Platform,
+    watch: &dyn Watch,
+    known: &mut Value,
+) -> Result<(), Failure> {
+    let target = plan.order.target;
+    if let Some(key) = platform.lacks_installer(target) {
         return Err(Failure::Missing(key));
     }
     let folder = Folder::open(&plan.state_dir)?;
@@ -137,28 +154,29 @@ pub fn install(plan: &Plan, reach: &Reach, platform: &Platform, watch: &dyn Watc
     watch.progress(0.0);
     let manifest = plan.manifest(&folder, reach, &look)?;
     let (image, withheld) = manifest.choose(plan.order.version.as_ref(), &plan.installed)?;
+    let version = image.version.to_string();
+    known["version"] = json!(version);
+    known["released"] = json!(image.released);
     match withheld {
         Some(Withheld::NotNewer) if plan.order.force => {}
         Some(withheld) => return Err(plan.refusal(image, withheld)),
         None => {}
     }
-    let version = image.version.to_string();
-    let result = |stage: &str| {
-        json!({
-            "target": plan.order.target.name(), "branch": plan.branch, "version": version,
-            "released": image.released, "stage": stage,
-        })
+    let mut stage = |name: &str| {
+        known["stage"] = json!(name);
+        watch.result(known.clone());
     };
-    watch.result(result("download"));
+    stage("download");
     let path = plan.download(image, &folder, reach, &look)?;
     if watch.cancelled() {
         return Err(Failure::Cancelled);
     }
-    watch.info("INSTALL", vec![version.clone()]);
-    let told = platform::Image { path: &path, version: &version, hardware: &plan.installed.hardware };
     // From here on a power cut or a restart leaves what the installer has made of it: the result says that it was at work.
-    watch.result(result("install"));
-    if let Some(program) = platform.install(plan.order.target, told, lock).map_err(Failure::Platform)? {
+    stage("install");
+    watch.info("INSTALL", vec![version.clone()]);
+    watch.progress(INSTALL.0);
+    let told = platform::Image { path: &path, version: &version, hardware: &plan.installed.hardware };
+    if let Some(program) = platform.install(target, told, lock).map_err(Failure::Platform)? {
         installer::attend(program, &version, watch, &|share| watch.progress(between(INSTALL, share)))?;
     }
     watch.info("FINALIZE", vec![]);
@@ -166,7 +184,8 @@ pub fn install(plan: &Plan, reach: &Reach, platform: &Platform, watch: &dyn Watc
     if let Err(err) = folder.clear() {
         log::warn!("update: the installed image could not be removed: {err}");
     }
-    Ok(result("installed"))
+    known["stage"] = json!("installed");
+    Ok(())
 }
 
 impl Plan {
