@@ -4,6 +4,7 @@
 mod mail;
 mod outward;
 mod remote;
+mod update;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -19,6 +20,7 @@ use crate::sys::net::Subnet;
 pub use mail::Mail;
 pub use outward::{Provider, Providers, Tls};
 pub use remote::{RemoteFormat, RemoteMap, RemoteRegister, RemoteTable};
+pub use update::{Install, Target, Update, check_branch};
 
 /// The commands of `/cmd`, as they are named in its paths.
 const COMMANDS: [&str; 12] = [
@@ -73,6 +75,8 @@ pub struct Config {
     pub serial_ports: BTreeMap<String, PathBuf>,
     /// Register maps of remote devices, by the names that addresses use.
     pub remote_maps: BTreeMap<String, RemoteMap>,
+    /// Where updates come from; without it the update command says that it is missing.
+    pub update: Option<Update>,
     /// Commands of `/cmd` that this meter does not offer, by their names.
     pub disabled: Vec<String>,
     /// Sizes and times of the front door and of the database.
@@ -151,6 +155,8 @@ pub struct Identity {
     pub hardware: Option<String>,
     /// Further members of `/sys/version`, such as `fw` and `kernel`.
     pub versions: BTreeMap<String, String>,
+    /// The release branch that the running system came from.
+    pub branch: Option<String>,
 }
 
 /// A program with its arguments; run without a shell.
@@ -170,6 +176,8 @@ pub struct Platform {
     pub ntp: Option<TimeService>,
     /// The PTP service.
     pub ptp: Option<TimeService>,
+    /// What installs updates.
+    pub install: Install,
     /// Files and folders beyond the state folder that a factory restore removes.
     pub factory_restore: Vec<PathBuf>,
 }
@@ -313,6 +321,7 @@ impl Default for Config {
             providers: Providers::default(),
             serial_ports: BTreeMap::new(),
             remote_maps: BTreeMap::new(),
+            update: None,
             disabled: Vec::new(),
             limits: Limits::default(),
         }
@@ -394,6 +403,10 @@ impl Config {
         }
         self.providers.check().map_err(ConfigError::Value)?;
         self.mail.check().map_err(ConfigError::Value)?;
+        self.update.as_ref().map_or(Ok(()), Update::check).map_err(ConfigError::Value)?;
+        if let Some(Err(reason)) = self.identity.branch.as_deref().map(check_branch) {
+            return fail(format!("identity.branch: {reason}"));
+        }
         if let Some(name) = self.disabled.iter().find(|it| !COMMANDS.contains(&it.as_str())) {
             return fail(format!("disabled: \"{name}\" is no command of /cmd"));
         }
@@ -471,7 +484,12 @@ impl Platform {
             [("ntp.stop", &it.stop), ("ntp.start", &it.start)].into_iter().chain(sources)
         });
         let ptp = self.ptp.iter().flat_map(|it| [("ptp.stop", &it.stop), ("ptp.start", &it.start)]);
-        let single = [("reboot", &self.reboot), ("hwclock", &self.hwclock)];
+        let single = [
+            ("reboot", &self.reboot),
+            ("hwclock", &self.hwclock),
+            ("install.fw", &self.install.fw),
+            ("install.kernel", &self.install.kernel),
+        ];
         single.into_iter().filter_map(|(key, it)| Some((key, it.as_ref()?))).chain(ntp).chain(ptp)
     }
 }

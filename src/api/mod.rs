@@ -158,6 +158,7 @@ fn command(app: &Arc<App>, request: &Request, resource: Resource, who: Who) -> A
         Resource::SetTime => cmd::set_time::run(app, &request.body, who),
         Resource::TestRemote => cmd::test_remote::run(app, &request.body, who),
         Resource::TestEmail => cmd::test_email::run(app, &request.body, who),
+        Resource::Update => cmd::update::run(app, request, who),
         Resource::Wlan => cmd::wlan::run(app, request, who),
         other => unreachable!("{other:?} is no command"),
     }

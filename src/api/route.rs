@@ -34,6 +34,8 @@ pub enum Resource {
     TestRemote,
     /// `POST /cmd/test-email`
     TestEmail,
+    /// `POST /cmd/update`
+    Update,
     /// `POST /cmd/wlan`
     Wlan,
     /// `GET` and `DELETE /config/alert/reporter/web/service`, `/config/push/service`
@@ -84,6 +86,7 @@ impl Resource {
             Resource::SetTime => "set-time",
             Resource::TestRemote => "test-remote",
             Resource::TestEmail => "test-email",
+            Resource::Update => "update",
             Resource::Wlan => "wlan",
             _ => return None,
         })
@@ -162,6 +165,7 @@ pub fn find(path: &str) -> Option<Found<'_>> {
         ["cmd", "set-time"] => (Resource::SetTime, "POST", Save, &[][..]),
         ["cmd", "test-remote"] => (Resource::TestRemote, "POST", Save, &[][..]),
         ["cmd", "test-email"] => (Resource::TestEmail, "POST", Save, &[][..]),
+        ["cmd", "update"] => (Resource::Update, "POST", Save, &[][..]),
         ["cmd", "wlan"] => (Resource::Wlan, "POST", Save, &[][..]),
         ["config", "alert", "reporter", "web", "service"] => {
             (Resource::Service(Service::Alert), "GET, DELETE", View, &[][..])
@@ -252,6 +256,7 @@ mod tests {
             "set-time",
             "test-email",
             "test-remote",
+            "update",
             "wlan",
         ];
         for path in commands.map(|it| format!("/cmd/{it}")) {

@@ -1,5 +1,7 @@
-//! Running a program to its end: no shell, an upper time, and what it printed. It knows nothing of which programs there
-//! are.
+//! Running a program to its end: no shell, an upper time, and what it printed; or with an eye on it while it runs
+//! (`running`). It knows nothing of which programs there are.
+
+mod running;
 
 use std::fmt;
 use std::fs::File;
@@ -11,6 +13,7 @@ use std::thread;
 use std::time::Duration;
 
 use super::clock;
+pub use running::{Running, Seen, Start, start};
 
 /// Bytes of a program's output that are looked at.
 const MAX_OUTPUT: u64 = 16 * 1024;
@@ -152,9 +155,13 @@ fn text(file: &mut File) -> String {
 }
 
 fn kill_group(leader: u32) {
+    signal_group(leader, libc::SIGKILL);
+}
+
+fn signal_group(leader: u32, signal: libc::c_int) {
     // SAFETY: kill takes plain numbers; the group is that of a child of ours that has not been waited for, so its number
     // cannot have been given to anybody else.
-    unsafe { libc::kill(-(leader as libc::pid_t), libc::SIGKILL) };
+    unsafe { libc::kill(-(leader as libc::pid_t), signal) };
 }
 
 #[cfg(test)]

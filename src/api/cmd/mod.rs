@@ -10,6 +10,7 @@ pub mod reboot;
 pub mod set_time;
 pub mod test_remote;
 pub mod test_email;
+pub mod update;
 pub mod wlan;
 
 use std::fmt;
