@@ -40,10 +40,10 @@ FAMILIES = {
 
 
 def namespace():
-    """Runs this script again in a network of its own, which ends with it."""
+    """Runs this script again with a network and a resolver of its own, which end with it."""
     if os.environ.get("METERD_TEST_NAMESPACE") != str(os.getppid()):
         env = dict(os.environ, METERD_TEST_NAMESPACE=str(os.getpid()))
-        raise SystemExit(subprocess.run(["unshare", "-n", sys.executable, *sys.argv], env=env).returncode)
+        raise SystemExit(subprocess.run(["unshare", "-n", "-m", sys.executable, *sys.argv], env=env).returncode)
     # What goes to 10.9.0.7 arrives nowhere; to 10.8.0.0/24 there is no way.
     for command in (
         "link set lo up",
@@ -55,6 +55,10 @@ def namespace():
         "route add unreachable 10.8.0.0/24",
     ):
         subprocess.run(["ip", *command.split()], check=True)
+    with tempfile.NamedTemporaryFile("w", prefix="meterd-test-") as file:
+        file.write("nameserver 10.9.0.7\n")
+        file.flush()
+        subprocess.run(["mount", "--bind", file.name, "/etc/resolv.conf"], check=True)
 
 
 class Servers:
@@ -181,8 +185,6 @@ def compare(tally, name, outcome, theirs):
     tally.check(f"{name}: the same {len(wanted)} registers", wanted and not missing and not extra, (missing[:5], extra[:5]))
     other = [(it, theirs[key], outcome.regs.get(it)) for key, it in wanted.items() if not same(outcome.regs.get(it), theirs[key])]
     tally.check(f"{name}: the same values and units", not other, other[:5])
-    models = {key[0] for key in theirs}
-    tally.check(f"{name}: all models", len(models) > 0, models)
 
 
 def families(tally, servers, meter, program):
@@ -279,7 +281,7 @@ def tcp_faults(tally, meter):
         ("refused", f"127.0.0.1:{free_port()}", ("refused", "Check the port"), 3),
         ("no route", "10.8.0.1:502", ("10.8.0.1:502", "No route"), 3),
         ("nobody there", "10.9.0.7:502", ("Timeout", "10.9.0.7:502", "firewall"), 25),
-        ("no such name", "no-such-host.invalid:502", ("no-such-host.invalid",), 25),
+        ("no name server", "meter.example:502", ("meter.example", "no answer"), 25),
     ):
         outcome = Outcome(meter, "modbus", f"sunspec.1@{address}")
         tally.check(f"{name} is told", all(it in outcome.error for it in words) and outcome.took < seconds, outcome)
@@ -379,7 +381,7 @@ def growing(tally, meter):
         tally.check("registers have name and type", good and status["result"]["regs"], status)
 
 
-def named_maps(tally, servers, meter, port):
+def named_maps(tally, meter, port):
     outcome = Outcome(meter, "modbus", f"pump.4@127.0.0.1:{port}")
     got = [(it["name"], it["type"], it["value"], it.get("unit")) for it in outcome.result["regs"]]
     wanted = [("Power", "P", -123.4, "W"), ("Energy", "P", 16909060, None), ("Flow", "Q", 12.5, None), ("Maker", "d", "ACME", None)]
@@ -388,11 +390,10 @@ def named_maps(tally, servers, meter, port):
     tally.check("a register that the device lacks is told", told, outcome)
     outcome = Outcome(meter, "modbus", f"pump.9@127.0.0.1:{port}")
     tally.check("a foreign unit is told", "unit id" in outcome.error, outcome)
-    del servers
 
 
 class OtherMeter(http.server.BaseHTTPRequestHandler):
-    """Answers by the first part of the path that it is given as its host's port: see `pages`."""
+    """Answers with its server's `pages`: status, body with `?rate`, body without."""
 
     def log_message(self, *_):
         pass
@@ -495,7 +496,7 @@ def main():
             serial_faults(tally, meter, ends)
             cancelling(tally, meter, ends)
             growing(tally, meter)
-            named_maps(tally, servers, meter, port)
+            named_maps(tally, meter, port)
             other_meters(tally, meter)
             refusals(tally, meter)
             serial(tally, servers, meter, program, ends)

@@ -1,9 +1,10 @@
 //! What carries the bytes of a device: a connection, or a serial port. It does not know what they mean.
 
+use std::time::Duration;
+
 use super::super::reach::{Lookout, ReachError, Wire};
 use super::fault::Fault;
 use crate::sys::serial::Port;
-use std::time::Duration;
 
 /// The longest wait without a look at the cancel flag.
 const SLICE: Duration = Duration::from_millis(100);
