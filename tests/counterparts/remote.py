@@ -251,6 +251,7 @@ def tcp_faults(tally, meter):
     content = sunspec.device_bytes([1, 101])
     for name, spoil, words, seconds in (
         ("silence", faults.silent, ("Timeout", "unit 1 does not answer", "unit id"), 14),
+        ("silence in between", faults.silent_after(4), ("Timeout", "unit 1 answered before"), 10),
         ("exception 04", faults.refuse(4), ("exception 04", "unit id"), 3),
         ("exception 0B", faults.refuse(11), ("exception 0B", "gateway", "unit id"), 3),
         ("a wrong transaction id", faults.wrong_transaction, ("transaction id",), 3),

@@ -29,6 +29,8 @@ pub enum Fault {
         /// Whether it is on a serial line.
         serial: bool,
     },
+    /// Nothing came, though this unit had answered before.
+    Lost(u8),
     /// What came is no answer.
     Frame(FrameFault),
     /// The device, or the gateway in front of it, refuses.
@@ -55,7 +57,7 @@ pub enum Fault {
 impl Fault {
     /// Whether nothing else need be asked, because there is nobody to ask, or nobody who waits for it.
     pub(super) fn is_final(&self) -> bool {
-        !matches!(self, Fault::Exception { .. } | Fault::Silent { .. })
+        !matches!(self, Fault::Exception { .. } | Fault::Silent { .. } | Fault::Lost(_))
     }
 
     /// Whether it says that there may be no such unit: a gateway's word, or silence, or what servers without one say.
@@ -119,6 +121,11 @@ impl fmt::Display for Fault {
                 f,
                 "Timeout: connected, but unit {unit} does not answer. Probably a wrong unit id; else a device behind a \
                  gateway is off, or the port is not that of Modbus."
+            ),
+            Fault::Lost(unit) => write!(
+                f,
+                "Timeout: unit {unit} answered before and does not any more; check its power and the line, and whether \
+                 another master asks it at the same time."
             ),
             Fault::Frame(fault) => {
                 let text = fault.to_string();
@@ -193,6 +200,7 @@ mod tests {
         check(ReachError::Timeout(addr).into(), &["no answer", "firewall"]);
         check(Fault::Silent { unit: 0, serial: true }, &["Timeout", "unit id", "broadcasts"]);
         check(Fault::Silent { unit: 9, serial: false }, &["Timeout", "unit 9", "unit id"]);
+        check(Fault::Lost(9), &["Timeout", "unit 9", "before"]);
         check(Fault::Exception { unit: 9, code: 11, address: 1, count: 2 }, &["0B", "gateway", "unit id"]);
         let plain = Fault::Exception { unit: 9, code: 2, address: 1, count: 2 }.to_string();
         assert!(plain.contains("02") && !plain.contains("unit id"), "{plain}");

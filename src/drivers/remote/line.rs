@@ -56,9 +56,9 @@ impl Line for Port {
     fn receive(&mut self, buffer: &mut [u8], look: &Lookout) -> Result<usize, Fault> {
         loop {
             look.check()?;
-            match Port::receive(self, buffer, look.left().min(SLICE)).map_err(Fault::Broken)? {
-                Some(n) => return Ok(n),
-                None => {}
+            let wait = look.left().min(SLICE);
+            if let Some(n) = Port::receive(self, buffer, wait).map_err(Fault::Broken)? {
+                return Ok(n);
             }
         }
     }

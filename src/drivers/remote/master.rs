@@ -156,6 +156,9 @@ impl<'a> Master<'a> {
     }
 
     fn silent(&self) -> Fault {
+        if self.is_there {
+            return Fault::Lost(self.unit);
+        }
         Fault::Silent { unit: self.unit, serial: matches!(self.framing, Framing::Rtu { .. }) }
     }
 
@@ -193,8 +196,12 @@ impl Registers for Master<'_> {
                     busy += 1;
                     self.pause(BUSY_PAUSE)?;
                 }
-                Ok(Reply::Exception(code)) => return Err(Fault::Exception { unit, code, address, count }),
-                Err(Fault::Silent { .. } | Fault::Frame(_)) if lost + 1 < self.attempts() => lost += 1,
+                Ok(Reply::Exception(code)) => {
+                    let fault = Fault::Exception { unit, code, address, count };
+                    self.is_there |= !fault.is_about_unit();
+                    return Err(fault);
+                }
+                Err(Fault::Silent { .. } | Fault::Lost(_) | Fault::Frame(_)) if lost + 1 < self.attempts() => lost += 1,
                 Err(err) => return Err(err),
             }
         }

@@ -69,9 +69,10 @@ fn find(device: &mut dyn Registers, report: &Report) -> Result<u16, Fault> {
             Err(err) if err.is_final() => return Err(err),
             Err(err) => {
                 answered |= !err.is_about_unit();
-                if let Fault::Exception { code, .. } = &err {
-                    found.push(format!("register {base} is refused with exception {code:02X}"));
-                }
+                found.push(match &err {
+                    Fault::Exception { code, .. } => format!("register {base} is refused with exception {code:02X}"),
+                    _ => format!("to register {base} there is no answer"),
+                });
                 report.note(err.to_string());
                 // A word about the unit tells more than a silence after it.
                 last = last
