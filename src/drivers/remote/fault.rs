@@ -79,25 +79,25 @@ impl fmt::Display for Fault {
                 }
                 write!(f, "{err}.")?;
                 match err {
-                    ReachError::Refused(_) => f.write_str(" Check the port, and whether the device's server is turned on."),
+                    ReachError::Refused(_) => f.write_str(" Check the port, and whether the device serves it."),
                     ReachError::Timeout(_) => {
                         f.write_str(" Check the address, the device's power and network, and firewalls in between.")
                     }
                     ReachError::Unreachable(..) => f.write_str(
-                        " No route to the device: check the address, the cable, and the meter's own address and gateway.",
+                        " No route to the device: check the address, cables, and the meter's own address and gateway.",
                     ),
                     _ => Ok(()),
                 }
             }
             Fault::NoConnection(seconds) => write!(
                 f,
-                "Timeout: no connection within {seconds} s. Check the address, the device's power and network, and firewalls \
-                 in between."
+                "Timeout: no connection within {seconds} s. Check the address, the device's power and network, and \
+                 firewalls in between."
             ),
             Fault::Port(path, err) => {
                 let path = path.display();
                 match err.kind() {
-                    io::ErrorKind::NotFound => write!(f, "{path}: there is no such serial port; is the adapter plugged in?"),
+                    io::ErrorKind::NotFound => write!(f, "{path}: no such serial port; is the adapter plugged in?"),
                     io::ErrorKind::ResourceBusy => write!(f, "{path}: another program uses the serial port."),
                     _ => write!(f, "{path}: {err}."),
                 }
@@ -107,8 +107,8 @@ impl fmt::Display for Fault {
             }
             Fault::Broken(err) => write!(f, "The connection failed: {err}."),
             Fault::Closed => f.write_str(
-                "The other side closed the connection instead of answering; it may serve one client at a time, or be no \
-                 Modbus device.",
+                "The other side closed the connection instead of answering; it may serve one client at a time, or be \
+                 no Modbus device.",
             ),
             Fault::Silent { unit, serial: true } => {
                 write!(f, "Timeout: no answer from unit {unit} on the line. A wrong unit id")?;
@@ -143,11 +143,11 @@ impl fmt::Display for Fault {
             }
             Fault::NotSunSpec(found) => write!(
                 f,
-                "The device answers, but not as a SunSpec device: {found}. SunSpec may have to be turned on at the device; \
-                 else it needs a map of its own (remote_maps of the configuration)."
+                "The device answers, but not as a SunSpec device: {found}. SunSpec may have to be turned on at the \
+                 device; else it needs a map of its own (remote_maps of the configuration)."
             ),
             Fault::EndlessModels => {
-                f.write_str("The device's list of SunSpec models does not end as it should; what was found until then is shown.")
+                f.write_str("The device's list of SunSpec models does not end as it should; what was found is shown.")
             }
             Fault::NothingOfMap(why) => write!(f, "No register of the map could be read. {why}"),
             Fault::NotMeter(text) => f.write_str(text),

@@ -20,8 +20,8 @@ const SERIAL_PATIENCE: Duration = Duration::from_secs(1);
 const SERVER_DELAY: Duration = Duration::from_secs(1);
 /// Attempts on a serial line, where noise is usual; on the network bytes come as they were sent or not at all.
 const SERIAL_ATTEMPTS: usize = 3;
-/// Silence in the middle of a serial frame that ends it. The standard's 1.5 characters are lost in adapters and networks;
-/// this is several characters at any speed.
+/// Silence in the middle of a serial frame that ends it. The standard's 1.5 characters are lost in adapters and
+/// networks; this is several characters at any speed.
 const GAP: Duration = Duration::from_millis(250);
 /// The rest before each serial request; the standard wants 3.5 characters, or 1.75 ms at high speeds.
 const REST: Duration = Duration::from_millis(5);

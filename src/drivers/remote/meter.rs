@@ -1,5 +1,5 @@
-//! Another meter as a remote device: the list of its registers over its WebAPI. The link has no credentials, so it must let
-//! everybody view them.
+//! Another meter as a remote device: the list of its registers over its WebAPI. The link has no credentials, so it must
+//! let everybody view them.
 
 use std::time::Duration;
 

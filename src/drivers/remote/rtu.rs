@@ -9,7 +9,8 @@ const LONGEST: usize = 256;
 const NOISE: usize = 8;
 /// Bytes of a request.
 const REQUEST: usize = 8;
-/// Bytes that are looked at for one answer: also the request itself, which two-wire adapters hear, and noise before both.
+/// Bytes that are looked at for one answer: also the request itself, which two-wire adapters hear, and noise before
+/// both.
 pub const LOOKED_AT: usize = NOISE + REQUEST + NOISE + LONGEST;
 
 /// The request as it goes over the wire.
@@ -19,9 +20,9 @@ pub fn encode(ask: &Ask) -> [u8; REQUEST] {
     [ask.unit, a, b, c, d, e, low, high]
 }
 
-/// Reads the answer to `ask` out of what has come since; `None` while it may still become one. `quiet` says that nothing
-/// more is to come, because the line has fallen silent: then it is said what is wrong, and `None` means that nothing came
-/// at all.
+/// Reads the answer to `ask` out of what has come since; `None` while it may still become one. `quiet` says that
+/// nothing more is to come, because the line has fallen silent: then it is said what is wrong, and `None` means that
+/// nothing came at all.
 pub fn decode(bytes: &[u8], ask: &Ask, quiet: bool) -> Result<Option<Reply>, FrameFault> {
     let rest = after_echo(bytes, &encode(ask));
     // An answer may, by a rare chance, begin like the request.

@@ -1,5 +1,5 @@
-//! Walking through a SunSpec device: the mark, one model after the other by the lengths that the device says, the values
-//! of those that are known (SunSpec Device Information Model Specification 1.1). It only asks for registers.
+//! Walking through a SunSpec device: the mark, one model after the other by the lengths that the device says, the
+//! values of those that are known (SunSpec Device Information Model Specification 1.1). It only asks for registers.
 
 use std::ops::Range;
 
