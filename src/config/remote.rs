@@ -1,5 +1,5 @@
-//! What the configuration says of remote devices: the meter's serial ports by name, and register maps of devices that do
-//! not describe themselves. It checks names and numbers and knows nothing of Modbus frames.
+//! What the configuration says of remote devices: the meter's serial ports by name, and register maps of devices that
+//! do not describe themselves. It checks names and numbers and knows nothing of Modbus frames.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;

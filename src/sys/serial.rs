@@ -128,8 +128,8 @@ impl Port {
         check(unsafe { libc::tcflush(self.file.as_raw_fd(), libc::TCIOFLUSH) }).map(drop)
     }
 
-    /// Reads what there is, waiting for at most `wait`; `None` if nothing came. Errors: `UnexpectedEof` when the port is
-    /// gone, for instance because its adapter was pulled out.
+    /// Reads what there is, waiting for at most `wait`; `None` if nothing came. Errors: `UnexpectedEof` when the port
+    /// is gone, for instance because its adapter was pulled out.
     pub fn receive(&mut self, buffer: &mut [u8], wait: Duration) -> io::Result<Option<usize>> {
         let mut entries = [Entry::new(self.file.as_raw_fd(), true, false)];
         poll::wait(&mut entries, wait)?;

@@ -82,6 +82,14 @@ def silent(*_):
     pass
 
 
+def silent_after(times):
+    def spoil(connection, number, head, answer):
+        if number <= times:
+            connection.sendall(head + answer)
+
+    return spoil
+
+
 def refuse(code):
     def spoil(connection, _, head, answer):
         connection.sendall(head[:4] + struct.pack(">HBBB", 3, head[6], answer[0] | 0x80, code))

@@ -1,4 +1,4 @@
-"""SunSpec devices out of pysunspec2's model definitions: their registers, made up here, and what its client reads of them.
+"""SunSpec devices out of pysunspec2's model definitions: registers, made up here, and what its client reads of them.
 
 As a program it serves them with pymodbus: sunspec_device.py tcp PORT | rtu DEVICE, then UNIT:BASE:FILE...
 """
@@ -13,9 +13,21 @@ import sunspec2
 import sunspec2.modbus.client as client
 
 UNIMPLEMENTED = {
-    "int16": b"\x80\0", "uint16": b"\xff" * 2, "count": b"\xff" * 2, "enum16": b"\xff" * 2, "bitfield16": b"\xff" * 2,
-    "sunssf": b"\x80\0", "pad": b"\x80\0", "int32": b"\x80\0\0\0", "uint32": b"\xff" * 4, "acc32": b"\0" * 4,
-    "enum32": b"\xff" * 4, "bitfield32": b"\xff" * 4, "float32": b"\x7f\xc0\0\0", "uint64": b"\xff" * 8, "acc64": b"\0" * 8,
+    "int16": b"\x80\0",
+    "uint16": b"\xff" * 2,
+    "count": b"\xff" * 2,
+    "enum16": b"\xff" * 2,
+    "bitfield16": b"\xff" * 2,
+    "sunssf": b"\x80\0",
+    "pad": b"\x80\0",
+    "int32": b"\x80\0\0\0",
+    "uint32": b"\xff" * 4,
+    "acc32": b"\0" * 4,
+    "enum32": b"\xff" * 4,
+    "bitfield32": b"\xff" * 4,
+    "float32": b"\x7f\xc0\0\0",
+    "uint64": b"\xff" * 8,
+    "acc64": b"\0" * 8,
 }
 HIDDEN = ("pad", "sunssf")
 

@@ -261,8 +261,8 @@ mod tests {
     #[track_caller]
     fn check(linktype: &str, address: &str, expect: &str) {
         let config = serde_json::from_str::<Config>(
-            r#"{"serial_ports": {"USB2": "/dev/ttyUSB2", "USB2.1": "/dev/ttyACM0"}, "remote_maps": {"pump": {"tcp_port": 1502,
-                "registers": []}, "a.b": {"registers": []}}}"#,
+            r#"{"serial_ports": {"USB2": "/dev/ttyUSB2", "USB2.1": "/dev/ttyACM0"},
+                "remote_maps": {"pump": {"tcp_port": 1502, "registers": []}, "a.b": {"registers": []}}}"#,
         );
         let got = match Target::parse(linktype, address, &config.unwrap()) {
             Err(BadTarget(member, reason)) => format!("{member}: {reason}"),

@@ -29,6 +29,8 @@ pub enum Fault {
         /// Whether it is on a serial line.
         serial: bool,
     },
+    /// Nothing came, though this unit had answered before.
+    Lost(u8),
     /// What came is no answer.
     Frame(FrameFault),
     /// The device, or the gateway in front of it, refuses.
@@ -55,7 +57,7 @@ pub enum Fault {
 impl Fault {
     /// Whether nothing else need be asked, because there is nobody to ask, or nobody who waits for it.
     pub(super) fn is_final(&self) -> bool {
-        !matches!(self, Fault::Exception { .. } | Fault::Silent { .. })
+        !matches!(self, Fault::Exception { .. } | Fault::Silent { .. } | Fault::Lost(_))
     }
 
     /// Whether it says that there may be no such unit: a gateway's word, or silence, or what servers without one say.
@@ -77,25 +79,25 @@ impl fmt::Display for Fault {
                 }
                 write!(f, "{err}.")?;
                 match err {
-                    ReachError::Refused(_) => f.write_str(" Check the port, and whether the device's server is turned on."),
+                    ReachError::Refused(_) => f.write_str(" Check the port, and whether the device serves it."),
                     ReachError::Timeout(_) => {
                         f.write_str(" Check the address, the device's power and network, and firewalls in between.")
                     }
                     ReachError::Unreachable(..) => f.write_str(
-                        " No route to the device: check the address, the cable, and the meter's own address and gateway.",
+                        " No route to the device: check the address, cables, and the meter's own address and gateway.",
                     ),
                     _ => Ok(()),
                 }
             }
             Fault::NoConnection(seconds) => write!(
                 f,
-                "Timeout: no connection within {seconds} s. Check the address, the device's power and network, and firewalls \
-                 in between."
+                "Timeout: no connection within {seconds} s. Check the address, the device's power and network, and \
+                 firewalls in between."
             ),
             Fault::Port(path, err) => {
                 let path = path.display();
                 match err.kind() {
-                    io::ErrorKind::NotFound => write!(f, "{path}: there is no such serial port; is the adapter plugged in?"),
+                    io::ErrorKind::NotFound => write!(f, "{path}: no such serial port; is the adapter plugged in?"),
                     io::ErrorKind::ResourceBusy => write!(f, "{path}: another program uses the serial port."),
                     _ => write!(f, "{path}: {err}."),
                 }
@@ -105,8 +107,8 @@ impl fmt::Display for Fault {
             }
             Fault::Broken(err) => write!(f, "The connection failed: {err}."),
             Fault::Closed => f.write_str(
-                "The other side closed the connection instead of answering; it may serve one client at a time, or be no \
-                 Modbus device.",
+                "The other side closed the connection instead of answering; it may serve one client at a time, or be \
+                 no Modbus device.",
             ),
             Fault::Silent { unit, serial: true } => {
                 write!(f, "Timeout: no answer from unit {unit} on the line. A wrong unit id")?;
@@ -119,6 +121,11 @@ impl fmt::Display for Fault {
                 f,
                 "Timeout: connected, but unit {unit} does not answer. Probably a wrong unit id; else a device behind a \
                  gateway is off, or the port is not that of Modbus."
+            ),
+            Fault::Lost(unit) => write!(
+                f,
+                "Timeout: unit {unit} answered before and does not any more; check its power and the line, and whether \
+                 another master asks it at the same time."
             ),
             Fault::Frame(fault) => {
                 let text = fault.to_string();
@@ -136,11 +143,11 @@ impl fmt::Display for Fault {
             }
             Fault::NotSunSpec(found) => write!(
                 f,
-                "The device answers, but not as a SunSpec device: {found}. SunSpec may have to be turned on at the device; \
-                 else it needs a map of its own (remote_maps of the configuration)."
+                "The device answers, but not as a SunSpec device: {found}. SunSpec may have to be turned on at the \
+                 device; else it needs a map of its own (remote_maps of the configuration)."
             ),
             Fault::EndlessModels => {
-                f.write_str("The device's list of SunSpec models does not end as it should; what was found until then is shown.")
+                f.write_str("The device's list of SunSpec models does not end as it should; what was found is shown.")
             }
             Fault::NothingOfMap(why) => write!(f, "No register of the map could be read. {why}"),
             Fault::NotMeter(text) => f.write_str(text),
@@ -193,6 +200,7 @@ mod tests {
         check(ReachError::Timeout(addr).into(), &["no answer", "firewall"]);
         check(Fault::Silent { unit: 0, serial: true }, &["Timeout", "unit id", "broadcasts"]);
         check(Fault::Silent { unit: 9, serial: false }, &["Timeout", "unit 9", "unit id"]);
+        check(Fault::Lost(9), &["Timeout", "unit 9", "before"]);
         check(Fault::Exception { unit: 9, code: 11, address: 1, count: 2 }, &["0B", "gateway", "unit id"]);
         let plain = Fault::Exception { unit: 9, code: 2, address: 1, count: 2 }.to_string();
         assert!(plain.contains("02") && !plain.contains("unit id"), "{plain}");

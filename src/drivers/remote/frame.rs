@@ -142,13 +142,13 @@ impl fmt::Display for FrameFault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             FrameFault::NotModbus => f.write_str(
-                "what answers there does not speak Modbus/TCP; check the port, and whether it is a serial server, which \
-                 link type slowd reaches",
+                "what answers there does not speak Modbus/TCP; check the port, and whether it is a serial server, \
+                 which link type slowd reaches",
             ),
             FrameFault::Transaction { asked, got } => write!(
                 f,
-                "the answer has the wrong transaction id, {got} instead of {asked}; the device or a gateway mixes up its \
-                 clients"
+                "the answer has the wrong transaction id, {got} instead of {asked}; the device or a gateway mixes up \
+                 its clients"
             ),
             FrameFault::Unit { asked, got } => write!(
                 f,

@@ -1,9 +1,10 @@
 //! What carries the bytes of a device: a connection, or a serial port. It does not know what they mean.
 
+use std::time::Duration;
+
 use super::super::reach::{Lookout, ReachError, Wire};
 use super::fault::Fault;
 use crate::sys::serial::Port;
-use std::time::Duration;
 
 /// The longest wait without a look at the cancel flag.
 const SLICE: Duration = Duration::from_millis(100);
@@ -55,9 +56,9 @@ impl Line for Port {
     fn receive(&mut self, buffer: &mut [u8], look: &Lookout) -> Result<usize, Fault> {
         loop {
             look.check()?;
-            match Port::receive(self, buffer, look.left().min(SLICE)).map_err(Fault::Broken)? {
-                Some(n) => return Ok(n),
-                None => {}
+            let wait = look.left().min(SLICE);
+            if let Some(n) = Port::receive(self, buffer, wait).map_err(Fault::Broken)? {
+                return Ok(n);
             }
         }
     }

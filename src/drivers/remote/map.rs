@@ -9,7 +9,8 @@ use super::report::{Reg, Report};
 use super::value;
 use crate::config::{RemoteFormat, RemoteMap, RemoteRegister, RemoteTable};
 
-/// Reads every register of the map that can be read into `report`; an error if that is none, or if asking on is of no use.
+/// Reads every register of the map that can be read into `report`; an error if that is none, or if asking on is of no
+/// use.
 pub fn read(device: &mut dyn Registers, map: &RemoteMap, report: &Report) -> Result<(), Fault> {
     let mut last = None;
     let mut answered = false;

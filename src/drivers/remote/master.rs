@@ -20,8 +20,8 @@ const SERIAL_PATIENCE: Duration = Duration::from_secs(1);
 const SERVER_DELAY: Duration = Duration::from_secs(1);
 /// Attempts on a serial line, where noise is usual; on the network bytes come as they were sent or not at all.
 const SERIAL_ATTEMPTS: usize = 3;
-/// Silence in the middle of a serial frame that ends it. The standard's 1.5 characters are lost in adapters and networks;
-/// this is several characters at any speed.
+/// Silence in the middle of a serial frame that ends it. The standard's 1.5 characters are lost in adapters and
+/// networks; this is several characters at any speed.
 const GAP: Duration = Duration::from_millis(250);
 /// The rest before each serial request; the standard wants 3.5 characters, or 1.75 ms at high speeds.
 const REST: Duration = Duration::from_millis(5);
@@ -156,6 +156,9 @@ impl<'a> Master<'a> {
     }
 
     fn silent(&self) -> Fault {
+        if self.is_there {
+            return Fault::Lost(self.unit);
+        }
         Fault::Silent { unit: self.unit, serial: matches!(self.framing, Framing::Rtu { .. }) }
     }
 
@@ -193,8 +196,12 @@ impl Registers for Master<'_> {
                     busy += 1;
                     self.pause(BUSY_PAUSE)?;
                 }
-                Ok(Reply::Exception(code)) => return Err(Fault::Exception { unit, code, address, count }),
-                Err(Fault::Silent { .. } | Fault::Frame(_)) if lost + 1 < self.attempts() => lost += 1,
+                Ok(Reply::Exception(code)) => {
+                    let fault = Fault::Exception { unit, code, address, count };
+                    self.is_there |= !fault.is_about_unit();
+                    return Err(fault);
+                }
+                Err(Fault::Silent { .. } | Fault::Lost(_) | Fault::Frame(_)) if lost + 1 < self.attempts() => lost += 1,
                 Err(err) => return Err(err),
             }
         }

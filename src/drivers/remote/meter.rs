@@ -1,14 +1,14 @@
-//! Another meter as a remote device: the list of its registers over its WebAPI. The link has no credentials, so it must let
-//! everybody view them.
+//! Another meter as a remote device: the list of its registers over its WebAPI. The link has no credentials, so it must
+//! let everybody view them.
+
+use std::time::Duration;
 
 use serde_json::Value;
 
-use super::super::reach::{HttpReply, HttpRequest, Lookout, Reach, ReachError, Stop};
+use super::super::reach::{HttpRequest, Lookout, Reach, ReachError, Stop};
 use super::address::Host;
 use super::fault::Fault;
 use super::report::{Reg, Report};
-
-use std::time::Duration;
 
 /// How long the other meter may take for an answer.
 const PATIENCE: Duration = Duration::from_secs(15);
@@ -26,14 +26,12 @@ pub fn read(reach: &Reach, host: &Host, look: &Lookout, report: &Report) -> Resu
         report.show();
         let step = look.until(PATIENCE);
         let agent = reach.agent(&step).with_plain_http();
-        let body = agent.send(HttpRequest::get(&url).following()).and_then(|mut reply| {
-            let body = reply.bytes(MAX_ANSWER)?;
-            Ok((reply, body))
-        });
-        let (reply, body) = body.map_err(|err| failure(err, look))?;
+        let mut reply = agent.send(HttpRequest::get(&url).following()).map_err(|err| failure(err, look))?;
+        accept(reply.status)?;
+        let body = reply.bytes(MAX_ANSWER).map_err(|err| failure(err, look))?;
         let answer: Value = serde_json::from_slice(&body).unwrap_or_default();
-        if let Some(err) = refusal(&reply, &answer) {
-            return Err(err);
+        if !answer.is_object() {
+            return Err(not_a_meter("its answer is no JSON object"));
         }
         match answer["error"].as_str() {
             Some(text) => said = shown(text),
@@ -63,16 +61,15 @@ fn failure(err: ReachError, look: &Lookout) -> Fault {
     }
 }
 
-/// Why an answer cannot be one of a meter that lets itself be read.
-fn refusal(reply: &HttpReply, answer: &Value) -> Option<Fault> {
-    match reply.status {
-        200 if answer.is_object() => None,
-        200 => Some(not_a_meter("its answer is no JSON object")),
-        401 | 403 => Some(Fault::NotMeter(
+/// Whether an answer can be one of a meter that lets itself be read.
+fn accept(status: u16) -> Result<(), Fault> {
+    match status {
+        200 => Ok(()),
+        401 | 403 => Err(Fault::NotMeter(
             "The other meter wants a login, which this link has not; let it be viewed without one, or use another link."
                 .into(),
         )),
-        status => Some(not_a_meter(&format!("it answers with status {status}"))),
+        status => Err(not_a_meter(&format!("it answers with status {status}"))),
     }
 }
 

@@ -12,8 +12,8 @@ import sunspec2
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 TABLE = os.path.join(HERE, "models.txt")
-# What measures: identification, inverters, ratings and status, meters, weather, strings, panels, trackers, DER, batteries.
-# Left out are networks, control curves, and what single makers have.
+# What measures: identification, inverters, ratings and status, meters, weather, strings, panels, trackers, DER,
+# batteries. Left out are networks, control curves, and what single makers have.
 IDS = [1, 101, 102, 103, 111, 112, 113, 120, 121, 122, 123, 124, 160, 201, 202, 203, 204, 211, 212, 213, 214]
 IDS += [302, 303, 304, 305, 306, 307, 308, 401, 402, 403, 404, 501, 502, 601, 701, 702, 713, 714]
 IDS += [802, 803, 804, 805, 806, 807, 808, 809]
@@ -24,8 +24,8 @@ SIZES = {
 }
 HEAD = """\
 # SunSpec models in short, written by models.py from the model definitions in pysunspec2 1.3.7
-# (https://pypi.org/project/pysunspec2/), Copyright SunSpec Alliance, licensed under the Apache License 2.0, whose text is in
-# the file LICENSE at the root of this tree. Changed: only what is needed to read values was kept, in this form.
+# (https://pypi.org/project/pysunspec2/), Copyright SunSpec Alliance, licensed under the Apache License 2.0, whose text
+# is in the file LICENSE at the root of this tree. Changed: only what is needed to read values was kept, in this form.
 #
 # =ID TITLE, then a line per point in the order of its registers, which begin after ID and L:
 # NAME TYPE SCALE UNIT, where SCALE is a power of ten, the point that has it, or "-", and UNIT may be missing.

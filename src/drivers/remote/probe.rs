@@ -43,8 +43,8 @@ impl fmt::Display for Failure {
 
 impl std::error::Error for Failure {}
 
-/// Tests a device. The result, also while it grows, has the members `trace` (`dt` in seconds, `msg`) and `regs` (`name`,
-/// `type`, and as far as known `value` and `unit`).
+/// Tests a device. The result, also while it grows, has the members `trace` (`dt` in seconds, `msg`) and `regs`
+/// (`name`, `type`, and as far as known `value` and `unit`).
 pub fn test(target: &Target, config: &Config, watch: &dyn Watch) -> Result<Value, Failure> {
     let report = Report::new(watch);
     let look = Lookout::new(&report, WHOLE);

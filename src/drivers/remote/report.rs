@@ -1,5 +1,5 @@
-//! What a test has brought so far: the trace of what was done and the registers that were found. It grows before the eyes
-//! of whoever waits, and does not know how they are found.
+//! What a test has brought so far: the trace of what was done and the registers that were found. It grows before the
+//! eyes of whoever waits, and does not know how they are found.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -32,8 +32,8 @@ pub struct Reg {
     pub unit: String,
 }
 
-/// The growing result. It stands between the watch and whoever does the work: each look at the cancel flag, which everybody
-/// who waits takes often, also shows what is new.
+/// The growing result. It stands between the watch and whoever does the work: each look at the cancel flag, which
+/// everybody who waits takes often, also shows what is new.
 pub struct Report<'a> {
     watch: &'a dyn Watch,
     state: Mutex<State>,

@@ -9,8 +9,9 @@ const LONGEST: usize = 256;
 const NOISE: usize = 8;
 /// Bytes of a request.
 const REQUEST: usize = 8;
-/// Bytes that are looked at for one answer: also the request itself, which two-wire adapters hear.
-pub const LOOKED_AT: usize = REQUEST + NOISE + LONGEST;
+/// Bytes that are looked at for one answer: also the request itself, which two-wire adapters hear, and noise before
+/// both.
+pub const LOOKED_AT: usize = NOISE + REQUEST + NOISE + LONGEST;
 
 /// The request as it goes over the wire.
 pub fn encode(ask: &Ask) -> [u8; REQUEST] {
@@ -19,17 +20,20 @@ pub fn encode(ask: &Ask) -> [u8; REQUEST] {
     [ask.unit, a, b, c, d, e, low, high]
 }
 
-/// Reads the answer to `ask` out of what has come since; `None` while it may still become one. `quiet` says that nothing
-/// more is to come, because the line has fallen silent: then it is said what is wrong, and `None` means that nothing came
-/// at all.
+/// Reads the answer to `ask` out of what has come since; `None` while it may still become one. `quiet` says that
+/// nothing more is to come, because the line has fallen silent: then it is said what is wrong, and `None` means that
+/// nothing came at all.
 pub fn decode(bytes: &[u8], ask: &Ask, quiet: bool) -> Result<Option<Reply>, FrameFault> {
-    let bytes = bytes.strip_prefix(&encode(ask)).unwrap_or(bytes);
-    for start in 0..bytes.len().min(NOISE + 1) {
-        let at = &bytes[start..];
-        if let Some(frame) = frame_of(at, ask.unit, |it| ask.expects(it)) {
-            return ask.answer(&frame[1..frame.len() - 2]).map(Some);
+    let rest = after_echo(bytes, &encode(ask));
+    // An answer may, by a rare chance, begin like the request.
+    for bytes in [bytes, rest] {
+        for start in 0..bytes.len().min(NOISE + 1) {
+            if let Some(frame) = frame_of(&bytes[start..], ask.unit, |it| ask.expects(it)) {
+                return ask.answer(&frame[1..frame.len() - 2]).map(Some);
+            }
         }
     }
+    let bytes = rest;
     if NOISE + LONGEST <= bytes.len() {
         return Err(FrameFault::Endless);
     }
@@ -37,6 +41,12 @@ pub fn decode(bytes: &[u8], ask: &Ask, quiet: bool) -> Result<Option<Reply>, Fra
         return Ok(None);
     }
     Err(blame(bytes, ask))
+}
+
+/// What stands behind the request itself, if that was heard.
+fn after_echo<'a>(bytes: &'a [u8], request: &[u8]) -> &'a [u8] {
+    let behind = |start| bytes.get(start..)?.strip_prefix(request);
+    (0..=NOISE).find_map(behind).unwrap_or(bytes)
 }
 
 /// The frame that begins here, if it is whole and its checksum is right.
@@ -136,6 +146,7 @@ mod tests {
         check(&[&[7, 3][..], &good()].concat(), false, value());
         check(&[&[0; 9][..], &good()].concat(), true, Err(FrameFault::Crc));
         check(&encode(&ASK), true, Ok(None));
+        check(&[&[0][..], &encode(&ASK), &[0xff], &good()].concat(), false, value());
     }
 
     #[test]

@@ -1,5 +1,5 @@
-//! Walking through a SunSpec device: the mark, one model after the other by the lengths that the device says, the values
-//! of those that are known (SunSpec Device Information Model Specification 1.1). It only asks for registers.
+//! Walking through a SunSpec device: the mark, one model after the other by the lengths that the device says, the
+//! values of those that are known (SunSpec Device Information Model Specification 1.1). It only asks for registers.
 
 use std::ops::Range;
 
@@ -69,9 +69,10 @@ fn find(device: &mut dyn Registers, report: &Report) -> Result<u16, Fault> {
             Err(err) if err.is_final() => return Err(err),
             Err(err) => {
                 answered |= !err.is_about_unit();
-                if let Fault::Exception { code, .. } = &err {
-                    found.push(format!("register {base} is refused with exception {code:02X}"));
-                }
+                found.push(match &err {
+                    Fault::Exception { code, .. } => format!("register {base} is refused with exception {code:02X}"),
+                    _ => format!("to register {base} there is no answer"),
+                });
                 report.note(err.to_string());
                 // A word about the unit tells more than a silence after it.
                 last = last

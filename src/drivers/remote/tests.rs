@@ -310,6 +310,18 @@ fn tcp_answers_come_in_any_pieces() {
     tcp_check(&[&other], "Err(Frame(Transaction { asked: 1, got: 9 }))");
 }
 
+#[test]
+fn silence_after_an_answer_is_not_a_wrong_unit() {
+    let sent = Mutex::new(Vec::new());
+    let answers = VecDeque::from([vec![vec![0, 1, 0, 0, 0, 3, 7, 0x83, 2]]]);
+    let line = Script { answers, now: VecDeque::new(), sent: &sent };
+    let person = Person::default();
+    let look = Lookout::new(&person, Duration::from_secs(60));
+    let mut master = Master::new(Box::new(line), Framing::Tcp, 7, look);
+    assert!(matches!(master.read(Table::Holding, 1, 1), Err(Fault::Exception { code: 2, .. })));
+    assert!(matches!(master.read(Table::Holding, 1, 1), Err(Fault::Lost(7))));
+}
+
 fn sealed(body: &[u8]) -> Vec<u8> {
     [body, &rtu::crc(body).to_le_bytes()].concat()
 }

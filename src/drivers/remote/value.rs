@@ -5,8 +5,8 @@ use serde_json::{Number, Value};
 
 use super::models::Kind;
 
-/// The value of a point, multiplied by ten to the power of `scale`; `None` if the device does not implement it, or if it is
-/// nothing that JSON can hold. Fewer registers than its kind needs are no value either.
+/// The value of a point, multiplied by ten to the power of `scale`; `None` if the device does not implement it, or if
+/// it is nothing that JSON can hold. Fewer registers than its kind needs are no value either.
 pub(super) fn read(kind: Kind, words: &[u16], scale: i32) -> Option<Value> {
     if words.len() != kind.size() {
         return None;
@@ -40,8 +40,8 @@ fn absent(kind: Kind) -> u64 {
     }
 }
 
-/// A whole number times a power of ten, as near as a double comes: by way of its digits, because multiplying by 0.1 adds
-/// an error of its own.
+/// A whole number times a power of ten, as near as a double comes: by way of its digits, because multiplying by 0.1
+/// adds an error of its own.
 pub(super) fn whole(number: i128, scale: i32) -> Option<Value> {
     if scale == 0
         && let Some(number) = Number::from_i128(number)
