@@ -11,6 +11,7 @@ import socket
 import ssl
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 
@@ -82,7 +83,7 @@ mynetworks =
 inet_interfaces = all
 inet_protocols = all
 maillog_file = {d}/maillog
-maillog_file_prefixes = /tmp
+maillog_file_prefixes = {d}
 virtual_mailbox_domains = example.test, xn--bcher-kva.example.test, nomx.test, fallback.test, patient.test,
     cnamemx.test, v6only.test, unverified.test, many.test, nullmx.test, grey.test
 virtual_mailbox_base = {d}/mail
@@ -155,12 +156,15 @@ def write(path, text):
     return path
 
 
-def namespace(folder):
-    """Runs this script again where it has a network, mounts and processes of its own, which all end with it."""
-    if os.environ.get("METERD_TEST_NAMESPACE") != "mail":
-        env = dict(os.environ, METERD_TEST_NAMESPACE="mail")
-        command = ["unshare", "-n", "-m", "-p", "-f", "--kill-child", "--mount-proc", sys.executable, *sys.argv]
-        raise SystemExit(subprocess.run(command, env=env).returncode)
+def namespace():
+    """Runs this script again where it has a network, mounts, processes and a folder of its own, which all end with it;
+    that folder."""
+    folder = os.environ.get("METERD_TEST_FOLDER")
+    if folder is None:
+        with tempfile.TemporaryDirectory(prefix="meterd-mail-") as folder:
+            os.chmod(folder, 0o755)
+            command = ["unshare", "-n", "-m", "-p", "-f", "--kill-child", "--mount-proc", sys.executable, *sys.argv]
+            raise SystemExit(subprocess.run(command, env=dict(os.environ, METERD_TEST_FOLDER=folder)).returncode)
     must("ip", "link", "set", "lo", "up")
     for addr in (DNS, MX1, MX2, "192.0.2.27", MAIL, "192.0.2.99"):
         must("ip", "addr", "add", addr + "/32", "dev", "lo")
@@ -171,6 +175,7 @@ def namespace(folder):
     for name in ("v0", "v1"):
         must("ip", "link", "set", name, "up")
     must("ip", "neigh", "add", BLACK, "lladdr", "02:00:00:00:00:09", "dev", "v0")
+    return folder
     resolver(folder, DNS)
 
 
