@@ -1,5 +1,5 @@
-//! Mail addresses as RFC 5321 has them in its paths, with the UTF-8 of RFC 6531. It checks their form alone; whether one
-//! exists only its server can say.
+//! Mail addresses as RFC 5321 has them in its paths, with the UTF-8 of RFC 6531. It checks their form alone;
+//! whether one exists only its server can say.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
