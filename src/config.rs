@@ -3,6 +3,8 @@
 
 mod mail;
 mod outward;
+mod remote;
+mod update;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -17,6 +19,8 @@ use serde::{Deserialize, Deserializer};
 use crate::sys::net::Subnet;
 pub use mail::Mail;
 pub use outward::{Provider, Providers, Tls};
+pub use remote::{RemoteFormat, RemoteMap, RemoteRegister, RemoteTable};
+pub use update::{Install, Target, Update, check_branch};
 
 /// The commands of `/cmd`, as they are named in its paths.
 const COMMANDS: [&str; 12] = [
@@ -67,6 +71,12 @@ pub struct Config {
     pub tls: Tls,
     /// Providers with which a service can be activated.
     pub providers: Providers,
+    /// Serial ports by the names that addresses use, such as `"USB2": "/dev/ttyUSB2"`.
+    pub serial_ports: BTreeMap<String, PathBuf>,
+    /// Register maps of remote devices, by the names that addresses use.
+    pub remote_maps: BTreeMap<String, RemoteMap>,
+    /// Where updates come from; without it the update command says that it is missing.
+    pub update: Option<Update>,
     /// Commands of `/cmd` that this meter does not offer, by their names.
     pub disabled: Vec<String>,
     /// Sizes and times of the front door and of the database.
@@ -145,6 +155,8 @@ pub struct Identity {
     pub hardware: Option<String>,
     /// Further members of `/sys/version`, such as `fw` and `kernel`.
     pub versions: BTreeMap<String, String>,
+    /// The release branch that the running system came from.
+    pub branch: Option<String>,
 }
 
 /// A program with its arguments; run without a shell.
@@ -164,6 +176,8 @@ pub struct Platform {
     pub ntp: Option<TimeService>,
     /// The PTP service.
     pub ptp: Option<TimeService>,
+    /// What installs updates.
+    pub install: Install,
     /// Files and folders beyond the state folder that a factory restore removes.
     pub factory_restore: Vec<PathBuf>,
 }
@@ -305,6 +319,9 @@ impl Default for Config {
             mail: Mail::default(),
             tls: Tls::default(),
             providers: Providers::default(),
+            serial_ports: BTreeMap::new(),
+            remote_maps: BTreeMap::new(),
+            update: None,
             disabled: Vec::new(),
             limits: Limits::default(),
         }
@@ -386,6 +403,10 @@ impl Config {
         }
         self.providers.check().map_err(ConfigError::Value)?;
         self.mail.check().map_err(ConfigError::Value)?;
+        self.update.as_ref().map_or(Ok(()), Update::check).map_err(ConfigError::Value)?;
+        if let Some(Err(reason)) = self.identity.branch.as_deref().map(check_branch) {
+            return fail(format!("identity.branch: {reason}"));
+        }
         if let Some(name) = self.disabled.iter().find(|it| !COMMANDS.contains(&it.as_str())) {
             return fail(format!("disabled: \"{name}\" is no command of /cmd"));
         }
@@ -413,6 +434,7 @@ impl Config {
                 return fail(format!("platform.{key}: must name a program"));
             }
         }
+        remote::check(&self.serial_ports, &self.remote_maps).map_err(ConfigError::Value)?;
         let limits = &self.limits;
         let positive = [
             ("connections", limits.connections as u64),
@@ -462,7 +484,12 @@ impl Platform {
             [("ntp.stop", &it.stop), ("ntp.start", &it.start)].into_iter().chain(sources)
         });
         let ptp = self.ptp.iter().flat_map(|it| [("ptp.stop", &it.stop), ("ptp.start", &it.start)]);
-        let single = [("reboot", &self.reboot), ("hwclock", &self.hwclock)];
+        let single = [
+            ("reboot", &self.reboot),
+            ("hwclock", &self.hwclock),
+            ("install.fw", &self.install.fw),
+            ("install.kernel", &self.install.kernel),
+        ];
         single.into_iter().filter_map(|(key, it)| Some((key, it.as_ref()?))).chain(ntp).chain(ptp)
     }
 }
@@ -512,6 +539,26 @@ mod tests {
         load(r#"{"disabled": ["homeplug", "db"]}"#).unwrap();
         let err = load(r#"{"homeplug": {"interface": "eth1", "bridge": "00:b0:52"}}"#).unwrap_err();
         assert!(err.contains("homeplug.bridge"), "{err}");
+    }
+
+    #[test]
+    fn targets_and_providers_are_checked() {
+        for (text, expect) in [
+            (r#"{"allow_targets": ["10.0.0.0/8", "10.0.0.0/99"]}"#, "allow_targets: \"10.0.0.0/99\""),
+            (r#"{"tls": {"ca": "/x"}}"#, "`ca`"),
+            (r#"{"providers": {"push": [{"name": "a", "control": "ftp://x"}]}}"#, "providers.push: \"a\": control"),
+            (r#"{"providers": {"alert": [{"name": "", "control": "https://x"}]}}"#, "providers.alert: a name"),
+            (r#"{"providers": {"alert": [{"name": "a"}]}}"#, "`control`"),
+            (r#"{"providers": {"decrypt": []}}"#, "providers.decrypt"),
+        ] {
+            let err = load(text).unwrap_err();
+            assert!(err.contains(expect), "{err}");
+        }
+        let twice = r#"{"name": "a", "control": "https://x"}"#;
+        let err = load(&format!(r#"{{"providers": {{"push": [{twice}, {twice}]}}}}"#)).unwrap_err();
+        assert!(err.contains("\"a\" is there twice"), "{err}");
+        let config = load(r#"{"allow_targets": ["192.0.2.1"], "tls": {"ca_file": "/x"}}"#).unwrap();
+        assert_eq!((config.allow_targets[0].prefix, config.tls.ca_file.as_deref()), (32, Some(Path::new("/x"))));
     }
 
     #[track_caller]

@@ -6,9 +6,12 @@ pub mod clock;
 pub mod factory;
 pub mod homeplug;
 pub mod power;
+pub mod provider;
 pub mod reach;
 pub mod register_db;
+pub mod remote;
 pub mod smtp;
+pub mod update;
 pub mod wlan;
 
 use std::sync::Arc;
@@ -24,6 +27,8 @@ pub trait Watch: Sync {
     fn cancelled(&self) -> bool;
     /// How far it is, between 0 and 1.
     fn progress(&self, share: f64);
+    /// What it does now, in a tag of the WebAPI with its arguments; for work that has such tags.
+    fn info(&self, _tag: &'static str, _args: Vec<String>) {}
     /// What is known of the result so far; shown while the work goes on, and as a rule on disk when this returns, so
     /// that it is known even if the power fails next.
     fn result(&self, value: Value);

@@ -65,6 +65,10 @@ impl Watch for Work {
         self.op.progress(share);
     }
 
+    fn info(&self, tag: &'static str, args: Vec<String>) {
+        self.op.info(tag, args);
+    }
+
     fn result(&self, value: Value) {
         let (id, text) = (self.op.id, value.to_string());
         let progress = self.op.status().progress.unwrap_or_default();

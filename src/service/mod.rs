@@ -233,7 +233,8 @@ fn open(
 pub fn factory_wipe(config: &Config) -> Result<bool, Failure> {
     let Some(order) = factory::pending(&config.state_dir) else { return Ok(false) };
     if order.boot == host::boot_id()? {
-        return Err("a factory restore was ordered; it waits for the reboot".into());
+        log::info!("a factory restore was ordered; it waits for the next boot");
+        return Ok(false);
     }
     let _lock = lock(&config.state_dir)?;
     factory::wipe(config, &order)?;

@@ -14,6 +14,7 @@ pub mod privilege;
 pub mod process;
 pub mod program;
 pub mod random;
+pub mod serial;
 
 use std::io;
 

@@ -2,6 +2,7 @@
 
 from plc_bridge import Line, bridges, network_key
 
+ARCHES = ("x86", "arm")
 LOCAL, NEAR, FAR = "00:b0:52:ba:be:56", "00:b0:52:ba:be:57", "00:b0:52:ba:be:58"
 DEK = {NEAR: "ABCD-EFGH-IJKL-MNOP", FAR: "K7M2-9XQ4-0ABZ-11YY"}
 

@@ -87,6 +87,8 @@ def undisturbed(vm, tally):
     for years in (10, -10, 0):
         reply, _, _ = set_time(vm, f"{time.time() + years * YEAR:.6f}")
         tally.check(f"a step to {years:+} years", reply == {"status": "OK"}, reply)
+        status = vm.api.status(operation)
+        tally.check("the operation still runs after it", not status["done"], status)
         tally.check("the login goes on", vm.api.call("GET", "/auth/rights")["usr"] == "owner")
     status = vm.api.finish(operation)
     tally.check("the operation was not disturbed", "error" not in status, status)

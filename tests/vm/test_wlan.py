@@ -2,6 +2,7 @@
 are wrong and power that fails halfway."""
 
 import hashlib
+import json
 import time
 
 CONF = "/data/wpa_supplicant.conf"
@@ -143,6 +144,7 @@ def join(air):
     vm.out("ifconfig wlan0 10.9.0.2; ap sh 'ifconfig wlan1 10.9.0.1'")
     status, said = vm.sh("ping -c 2 -W 5 10.9.0.1")
     tally.check("data goes over it", status == 0, said)
+    over_itself(air)
     name = "a hex key opens it too, and replaces the passphrase"
     add(name, "02:00:00:00:01:00", ["Free", "Meter-Lab*"], ssid="Meter-Lab", key=HEX_KEY, hex=True)
     saved = vm.out(f"cat {CONF}")
@@ -163,6 +165,28 @@ def join(air):
     log = vm.sh("logread; cat /data/meterd/* 2>/dev/null")[1]
     leaked = [it for it in ("horse", HEX_KEY, "three three") if it in log]
     tally.check("no key is in the log or the service's files", not leaked, leaked)
+
+
+def over_itself(air):
+    """Asked over the WLAN that it leaves: the reply comes first, and only then the meter is on another one."""
+    vm, tally = air.vm, air.tally
+    body = f'{{"action":"select","id":{air.view("/net/0/network_id")}}}'
+    url, token = "http://10.9.0.2/api/cmd/wlan", f"Authorization: Bearer {vm.api.token}"
+    ask = f"wget -q -T 20 -O /run/reply --header '{token}' --post-data '{body}' {url} || exit 1"
+    # A look at the supplicant takes a fraction of the second for which the WLAN has to stand.
+    vm.write("/run/ask", f"{ask}\nwpa_cli -i wlan0 status | grep bssid; cat /run/reply\n")
+    status, said = vm.sh("ap sh 'sh /run/ask'")
+    point, _, text = said.partition("\n")
+    try:
+        reply = json.loads(text)
+    except ValueError:
+        reply = {}
+    first = status == 0 and reply.get("status") == "in progress"
+    tally.check("a change asked over the WLAN itself is answered first", first, (status, said))
+    tally.check("when the WLAN still stands", point == "bssid=02:00:00:00:01:00", said)
+    status = vm.api.finish(reply.get("token", "none"))
+    right = "error" not in status and air.is_on("02:00:00:00:02:00") and air.networks() == ["Free*", "Meter-Lab"]
+    tally.check("then it is made", right, (status, air.networks()))
 
 
 def fail(air):
