@@ -1,5 +1,5 @@
-//! The heap of the service: the system's, but memory is overwritten before it is given back. A body with a password in it
-//! passes through buffers of the gate, of tiny_http and of serde_json, which wipe nothing themselves.
+//! The heap of the service: the system's, but memory is overwritten before it is given back. A body with a password in
+//! it passes through buffers of the gate, of tiny_http and of serde_json, which wipe nothing themselves.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::hint::black_box;
@@ -7,8 +7,8 @@ use std::hint::black_box;
 /// See the module. SQLite has the C library's heap and does not go through this.
 pub struct Wiping;
 
-// SAFETY: every block comes from `System` with the layout that was asked for and goes back to it with the same one; what is
-// written in between is inside the block, by the contract of the caller.
+// SAFETY: every block comes from `System` with the layout that was asked for and goes back to it with the same one;
+// what is written in between is inside the block, by the caller's contract.
 unsafe impl GlobalAlloc for Wiping {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         // SAFETY: the caller's promises are those that `System` asks for.
@@ -29,8 +29,8 @@ unsafe impl GlobalAlloc for Wiping {
         }
     }
 
-    // Growing and shrinking are the trait's own: a new block, a copy, and `dealloc`. The C library's realloc would leave the
-    // old block behind as it is.
+    // Growing and shrinking are the trait's own: a new block, a copy, and `dealloc`. The C library's realloc would
+    // leave the old block behind as it is.
 }
 
 #[cfg(test)]

@@ -11,6 +11,7 @@ import socket
 import ssl
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 
@@ -47,6 +48,8 @@ loop MX 10 lo.example
 lo.example A 127.0.0.1
 own MX 10 self.example
 self.example A 198.51.100.1
+half MX 10 half1.example
+half1.example A 192.0.2.28
 grey MX 10 grey1.example
 grey1.example A 192.0.2.27
 """ + "".join(
@@ -82,7 +85,7 @@ mynetworks =
 inet_interfaces = all
 inet_protocols = all
 maillog_file = {d}/maillog
-maillog_file_prefixes = /tmp
+maillog_file_prefixes = {d}
 virtual_mailbox_domains = example.test, xn--bcher-kva.example.test, nomx.test, fallback.test, patient.test,
     cnamemx.test, v6only.test, unverified.test, many.test, nullmx.test, grey.test
 virtual_mailbox_base = {d}/mail
@@ -155,14 +158,17 @@ def write(path, text):
     return path
 
 
-def namespace(folder):
-    """Runs this script again where it has a network, mounts and processes of its own, which all end with it."""
-    if os.environ.get("METERD_TEST_NAMESPACE") != "mail":
-        env = dict(os.environ, METERD_TEST_NAMESPACE="mail")
-        command = ["unshare", "-n", "-m", "-p", "-f", "--kill-child", "--mount-proc", sys.executable, *sys.argv]
-        raise SystemExit(subprocess.run(command, env=env).returncode)
+def namespace():
+    """Runs this script again where it has a network, mounts, processes and a folder of its own, which all end with it;
+    that folder."""
+    folder = os.environ.get("METERD_TEST_FOLDER")
+    if folder is None:
+        with tempfile.TemporaryDirectory(prefix="meterd-mail-") as folder:
+            os.chmod(folder, 0o755)
+            command = ["unshare", "-n", "-m", "-p", "-f", "--kill-child", "--mount-proc", sys.executable, *sys.argv]
+            raise SystemExit(subprocess.run(command, env=dict(os.environ, METERD_TEST_FOLDER=folder)).returncode)
     must("ip", "link", "set", "lo", "up")
-    for addr in (DNS, MX1, MX2, "192.0.2.27", MAIL, "192.0.2.99"):
+    for addr in (DNS, MX1, MX2, "192.0.2.27", "192.0.2.28", MAIL, "192.0.2.99"):
         must("ip", "addr", "add", addr + "/32", "dev", "lo")
     must("ip", "-6", "addr", "add", "2001:db8::25/128", "dev", "lo")
     # A neighbour who is known and never answers.
@@ -171,6 +177,7 @@ def namespace(folder):
     for name in ("v0", "v1"):
         must("ip", "link", "set", name, "up")
     must("ip", "neigh", "add", BLACK, "lladdr", "02:00:00:00:00:09", "dev", "v0")
+    return folder
     resolver(folder, DNS)
 
 
@@ -194,7 +201,18 @@ def wait(address, port, within=20):
 def certificates(folder):
     """ca.pem, and below it mail, and wrong with another name; self is nobody's."""
     key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "30"]
-    must("openssl", "req", "-x509", *key, "-subj", "/CN=Test CA", "-keyout", f"{folder}/ca.key", "-out", f"{folder}/ca.pem")
+    must(
+        "openssl",
+        "req",
+        "-x509",
+        *key,
+        "-subj",
+        "/CN=Test CA",
+        "-keyout",
+        f"{folder}/ca.key",
+        "-out",
+        f"{folder}/ca.pem",
+    )
     names = {
         "mail": "DNS:mail.example.test,DNS:mx1.example.test,DNS:mx6.example.test",
         "wrong": "DNS:other.example.test",
@@ -203,7 +221,14 @@ def certificates(folder):
     for name, san in names.items():
         out = ["-keyout", f"{folder}/{name}.key", "-out", f"{folder}/{name}.pem"]
         issuer = [] if name == "self" else ["-CA", f"{folder}/ca.pem", "-CAkey", f"{folder}/ca.key"]
-        options = ["-subj", f"/CN={name}", "-addext", f"subjectAltName={san}", "-addext", "basicConstraints=critical,CA:FALSE"]
+        options = [
+            "-subj",
+            f"/CN={name}",
+            "-addext",
+            f"subjectAltName={san}",
+            "-addext",
+            "basicConstraints=critical,CA:FALSE",
+        ]
         must("openssl", "req", "-x509", *key, *options, *issuer, *out)
 
 
@@ -214,7 +239,8 @@ def postfix(folder):
         os.makedirs(f"{folder}/{name}", exist_ok=True)
     for name in ("data", "mail"):
         os.chown(f"{folder}/{name}", owner.pw_uid, -1)
-    sasl = f"pwcheck_method: auxprop\nauxprop_plugin: sasldb\nsasldb_path: {folder}/sasldb2\nmech_list: PLAIN LOGIN CRAM-MD5\n"
+    sasl = f"pwcheck_method: auxprop\nauxprop_plugin: sasldb\nsasldb_path: {folder}/sasldb2\n"
+    sasl += "mech_list: PLAIN LOGIN CRAM-MD5\n"
     write(f"{folder}/etc/sasl/smtpd.conf", sasl)
     must("saslpasswd2", "-c", "-p", "-f", f"{folder}/sasldb2", "-u", "example.test", "relay", stdin=PASSWORD + "\n")
     os.chown(f"{folder}/sasldb2", owner.pw_uid, -1)
@@ -228,7 +254,13 @@ def postfix(folder):
 def postgrey(folder):
     os.makedirs(f"{folder}/grey")
     shutil.chown(f"{folder}/grey", "postgrey")
-    options = ["--inet=127.0.0.1:10023", f"--dbdir={folder}/grey", "--delay=3", "--user=postgrey", "--auto-whitelist-clients=0"]
+    options = [
+        "--inet=127.0.0.1:10023",
+        f"--dbdir={folder}/grey",
+        "--delay=3",
+        "--user=postgrey",
+        "--auto-whitelist-clients=0",
+    ]
     return subprocess.Popen(["postgrey", *options], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
 
@@ -248,11 +280,21 @@ def chasquid(folder):
         shutil.copy(f"{folder}/{source}", f"{home}/etc/certs/mail.example.test/{name}.pem")
     store = write(f"{home}/deliver", f"#!/bin/sh\ncat >>{home}/box\n")
     os.chmod(store, 0o755)
-    write(f"{home}/etc/chasquid.conf", "\n".join([
-        'hostname: "mail.example.test"', f'smtp_address: "{MAIL}:2701"', f'submission_address: "{MAIL}:2702"',
-        f'submission_over_tls_address: "{MAIL}:2703"', f'data_dir: "{home}/data"', f'mail_log_path: "{home}/log"',
-        f'mail_delivery_agent_bin: "{store}"', "",
-    ]))
+    write(
+        f"{home}/etc/chasquid.conf",
+        "\n".join(
+            [
+                'hostname: "mail.example.test"',
+                f'smtp_address: "{MAIL}:2701"',
+                f'submission_address: "{MAIL}:2702"',
+                f'submission_over_tls_address: "{MAIL}:2703"',
+                f'data_dir: "{home}/data"',
+                f'mail_log_path: "{home}/log"',
+                f'mail_delivery_agent_bin: "{store}"',
+                "",
+            ]
+        ),
+    )
     must("chasquid-util", f"-C={home}/etc", "user-add", USER, f"--password={PASSWORD}")
     log = open(f"{home}/out", "w")
     return subprocess.Popen(["chasquid", f"--config_dir={home}/etc"], stdout=log, stderr=log)
@@ -266,8 +308,8 @@ def sink(port, *options):
 class Bad:
     """A server on a port of MAIL whose `serve(connection)` decides what it does; what it hears is in `heard`."""
 
-    def __init__(self, folder, serve):
-        self.listener = socket.create_server((MAIL, 0))
+    def __init__(self, folder, serve, at=(MAIL, 0)):
+        self.listener = socket.create_server(at)
         self.port = self.listener.getsockname()[1]
         self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         self.context.load_cert_chain(f"{folder}/mail.pem", f"{folder}/mail.key")
@@ -290,10 +332,17 @@ class Bad:
 
 
 def talk(server, connection, hang=None, answers=None):
-    """A mail server with TLS and AUTH PLAIN that stops at `hang` for good; `answers` replace its own, by their verbs."""
+    """A mail server with TLS and AUTH PLAIN that stops at `hang` for good; `answers` replace its own by verb."""
     replies = {
-        "EHLO": "250-bad\r\n250-STARTTLS\r\n250 AUTH PLAIN", "STARTTLS": "220 go", "AUTH": "235 2.7.0 ok",
-        "MAIL": "250 ok", "RCPT": "250 ok", "DATA": "354 go", ".": "250 2.0.0 ok", "QUIT": "221 bye", **(answers or {}),
+        "EHLO": "250-bad\r\n250-STARTTLS\r\n250 AUTH PLAIN",
+        "STARTTLS": "220 go",
+        "AUTH": "235 2.7.0 ok",
+        "MAIL": "250 ok",
+        "RCPT": "250 ok",
+        "DATA": "354 go",
+        ".": "250 2.0.0 ok",
+        "QUIT": "221 bye",
+        **(answers or {}),
     }
     hold = lambda phase: phase == hang and time.sleep(3600)
     hold("banner")

@@ -1,5 +1,5 @@
-//! Mail addresses as RFC 5321 has them in its paths, with the UTF-8 of RFC 6531. It checks their form alone; whether one
-//! exists only its server can say.
+//! Mail addresses as RFC 5321 has them in its paths, with the UTF-8 of RFC 6531. It checks their form alone;
+//! whether one exists only its server can say.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -147,7 +147,7 @@ fn literal(inner: &str) -> Result<IpAddr, String> {
         Some(ip) => ip.parse::<Ipv6Addr>().map(IpAddr::V6),
         None => inner.parse::<Ipv4Addr>().map(IpAddr::V4),
     };
-    res.or_else(|_| Err("has brackets as its domain, but no address as in [192.0.2.1] or [IPv6:2001:db8::1].".into()))
+    res.map_err(|_| "has brackets as its domain, but no address as in [192.0.2.1] or [IPv6:2001:db8::1].".into())
 }
 
 fn check_local(local: &str) -> Result<(), String> {

@@ -195,14 +195,12 @@ impl Job<'_> {
     /// Asks one server of the domain. Between servers TLS is taken where it works, since most certificates there are
     /// nobody's in particular (RFC 7435), and nothing is said that is secret.
     fn ask(&self, host: &str, look: Lookout) -> Result<Reply, Trouble> {
-        let res = self.attempt(host, SMTP, None, Tls::Offered, look);
-        match res {
-            Err(Trouble::Way(Step::Handshake, err @ (ReachError::Tls(_) | ReachError::Closed))) => {
-                self.log.note(&format!("{err}; again without TLS, as mail between servers does"));
-                self.attempt(host, SMTP, None, Tls::Given, look)
-            }
-            res => res,
-        }
+        let trouble = match self.attempt(host, SMTP, None, Tls::Offered, look) {
+            Err(trouble) if is_of_tls(&trouble) => trouble,
+            res => return res,
+        };
+        self.log.note(&format!("{trouble}; again without TLS, as mail between servers does"));
+        self.attempt(host, SMTP, None, Tls::GivenUp, look)
     }
 
     fn attempt(&self, host: &str, port: u16, login: Option<&Login>, tls: Tls, look: Lookout) -> Result<Reply, Trouble> {
@@ -226,6 +224,15 @@ impl Job<'_> {
             wire.close(&line.look);
         }
         res
+    }
+}
+
+/// Whether the same server may take the mail without TLS.
+fn is_of_tls(trouble: &Trouble) -> bool {
+    match trouble {
+        Trouble::Way(Step::Handshake, err) => matches!(err, ReachError::Tls(_) | ReachError::Closed),
+        Trouble::Said(step, _) => *step == Step::StartTls,
+        _ => false,
     }
 }
 

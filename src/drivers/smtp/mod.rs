@@ -1,5 +1,5 @@
-//! A test mail and the dialogue that delivered it, or did not: a mail client of the meter's own (RFC 5321), which tells a
-//! technician what was said and what to try next. How it gets to a server is `reach`'s business.
+//! A test mail and the dialogue that delivered it, or did not: a mail client of the meter's own (RFC 5321), which
+//! tells a technician what was said and what to try next. How it gets to a server is `reach`'s business.
 
 pub mod address;
 mod advice;

@@ -1,5 +1,5 @@
-//! The ASCII form of a domain label with other letters (RFC 3492). It lower-cases and does no more: text is expected to be
-//! composed (NFC) already, as keyboards write it; a name that is not is one that the DNS does not know.
+//! The ASCII form of a domain label with other letters (RFC 3492). It lower-cases and does no more: text is expected
+//! to be composed (NFC) already, as keyboards write it; a name that is not is one that the DNS does not know.
 
 const BASE: u32 = 36;
 const T_MIN: u32 = 1;

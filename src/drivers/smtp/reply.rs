@@ -1,4 +1,5 @@
-//! Replies of a mail server: bytes become lines, lines become replies, within limits. It knows nothing of what was asked.
+//! Replies of a mail server: bytes become lines, lines become replies, within limits.
+//! It knows nothing of what was asked.
 
 use std::fmt;
 

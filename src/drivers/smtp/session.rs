@@ -38,8 +38,8 @@ pub(super) enum Tls {
     Immediate,
     /// With STARTTLS where it is offered.
     Offered,
-    /// Not at all: it was tried and the server's certificate is no good.
-    Given,
+    /// Not at all: it was tried with this server and did not work.
+    GivenUp,
 }
 
 /// What is to be said.

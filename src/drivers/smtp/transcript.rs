@@ -1,5 +1,5 @@
-//! The log of a dialogue as its technician reads it: every line with its time, secrets masked, growing while it goes on.
-//! It stands between the driver and whoever watches it, so that every wait also shows what was said so far.
+//! The log of a dialogue as its technician reads it: every line with its time, secrets masked, growing while it goes
+//! on. It stands between the driver and whoever watches it, so that every wait also shows what was said so far.
 
 use std::borrow::Cow;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -42,8 +42,12 @@ struct Inner {
 
 impl Watch for Transcript<'_> {
     fn cancelled(&self) -> bool {
+        // Whoever cancels does not wait for one more row of the journal.
+        if self.watch.cancelled() {
+            return true;
+        }
         self.show_if_due();
-        self.watch.cancelled()
+        false
     }
 
     fn progress(&self, share: f64) {
