@@ -248,7 +248,8 @@ impl Plan {
         };
         download::fetch(&fetch, image, folder, look)?;
         look.watch.info("VALIDATE", vec![]);
-        Ok(path)
+        // An installer may well change its folder.
+        Ok(std::path::absolute(path)?)
     }
 
     fn url(&self, name: &str) -> String {
