@@ -501,6 +501,26 @@ mod tests {
         load(r#"{"disabled": ["homeplug", "db"]}"#).unwrap();
     }
 
+    #[test]
+    fn targets_and_providers_are_checked() {
+        for (text, expect) in [
+            (r#"{"allow_targets": ["10.0.0.0/8", "10.0.0.0/99"]}"#, "allow_targets: \"10.0.0.0/99\""),
+            (r#"{"tls": {"ca": "/x"}}"#, "`ca`"),
+            (r#"{"providers": {"push": [{"name": "a", "control": "ftp://x"}]}}"#, "providers.push: \"a\": control"),
+            (r#"{"providers": {"alert": [{"name": "", "control": "https://x"}]}}"#, "providers.alert: a name"),
+            (r#"{"providers": {"alert": [{"name": "a"}]}}"#, "`control`"),
+            (r#"{"providers": {"decrypt": []}}"#, "providers.decrypt"),
+        ] {
+            let err = load(text).unwrap_err();
+            assert!(err.contains(expect), "{err}");
+        }
+        let twice = r#"{"name": "a", "control": "https://x"}"#;
+        let err = load(&format!(r#"{{"providers": {{"push": [{twice}, {twice}]}}}}"#)).unwrap_err();
+        assert!(err.contains("\"a\" is there twice"), "{err}");
+        let config = load(r#"{"allow_targets": ["192.0.2.1"], "tls": {"ca_file": "/x"}}"#).unwrap();
+        assert_eq!((config.allow_targets[0].prefix, config.tls.ca_file.as_deref()), (32, Some(Path::new("/x"))));
+    }
+
     #[track_caller]
     fn load(text: &str) -> Result<Config, String> {
         let dir =

@@ -28,6 +28,8 @@ pub struct Providers {
     /// Decrypts a provider's challenge with the meter's private key: gets the challenge in hexadecimal digits on standard
     /// input, prints the clear text in hexadecimal digits.
     pub decrypt: Option<Command>,
+    /// Options that the program understands which will report, such as `json` or `gzip`; providers are told.
+    pub options: Vec<String>,
 }
 
 /// One provider.

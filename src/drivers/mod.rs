@@ -6,6 +6,7 @@ pub mod clock;
 pub mod factory;
 pub mod homeplug;
 pub mod power;
+pub mod provider;
 pub mod reach;
 pub mod register_db;
 pub mod update;

@@ -1,11 +1,11 @@
-//! Running a program to its end: no shell, no input, an upper time, and what it printed; or with an eye on it while it
-//! runs (`running`). It knows nothing of which programs there are.
+//! Running a program to its end: no shell, an upper time, and what it printed; or with an eye on it while it runs
+//! (`running`). It knows nothing of which programs there are.
 
 mod running;
 
 use std::fmt;
 use std::fs::File;
-use std::io::{self, Read, Seek};
+use std::io::{self, Read, Seek, Write};
 use std::os::fd::FromRawFd;
 use std::os::unix::process::CommandExt;
 use std::process::{Command, ExitStatus, Stdio};
@@ -29,6 +29,8 @@ pub enum ProgramError {
     Failed(String, ExitStatus, String),
     /// It did not end in time and was killed, with all that it had started in its process group.
     Late(String, Duration),
+    /// It was no longer wanted and was killed likewise.
+    Stopped(String),
 }
 
 impl fmt::Display for ProgramError {
@@ -38,6 +40,7 @@ impl fmt::Display for ProgramError {
             ProgramError::Failed(name, status, said) if said.is_empty() => write!(f, "{name} failed ({status})"),
             ProgramError::Failed(name, status, said) => write!(f, "{name} failed ({status}): {said}"),
             ProgramError::Late(name, within) => write!(f, "{name} did not end within {} s", within.as_secs_f32()),
+            ProgramError::Stopped(name) => write!(f, "{name} was stopped"),
         }
     }
 }
@@ -47,6 +50,46 @@ impl std::error::Error for ProgramError {}
 /// Runs `command` (program and arguments) and gives back its standard output. A daemon that it leaves behind may keep its
 /// output open: that goes to memory, so nobody waits for it.
 pub fn run(command: &[String], within: Duration) -> Result<String, ProgramError> {
+    let ended = drive(command, Stdio::null(), within, &|| false)?;
+    let said = ended.said;
+    match ended.status.success() {
+        true => Ok(said),
+        false => Err(ProgramError::Failed(ended.name, ended.status, last(&ended.complaint, &said))),
+    }
+}
+
+/// Runs `command` with `input` on its standard input and gives back its standard output, which no error shows: it may be
+/// a secret. As soon as `stop` says so the program is killed.
+pub fn filter(
+    command: &[String],
+    input: &[u8],
+    within: Duration,
+    stop: &dyn Fn() -> bool,
+) -> Result<String, ProgramError> {
+    let name = command.first().cloned().unwrap_or_default();
+    let prepare = || -> io::Result<File> {
+        let mut file = memory()?;
+        file.write_all(input)?;
+        file.rewind()?;
+        Ok(file)
+    };
+    let input = prepare().map_err(|err| ProgramError::Start(name, err))?;
+    let ended = drive(command, input.into(), within, stop)?;
+    match ended.status.success() {
+        true => Ok(ended.said),
+        false => Err(ProgramError::Failed(ended.name, ended.status, last(&ended.complaint, ""))),
+    }
+}
+
+/// A program that has ended by itself.
+struct Ended {
+    name: String,
+    status: ExitStatus,
+    said: String,
+    complaint: String,
+}
+
+fn drive(command: &[String], input: Stdio, within: Duration, stop: &dyn Fn() -> bool) -> Result<Ended, ProgramError> {
     let Some((name, arguments)) = command.split_first() else {
         return Err(ProgramError::Start("\"\"".into(), io::ErrorKind::InvalidInput.into()));
     };
@@ -54,7 +97,7 @@ pub fn run(command: &[String], within: Duration) -> Result<String, ProgramError>
     let (mut out, mut errors) = (memory().map_err(start)?, memory().map_err(start)?);
     let mut child = Command::new(name)
         .args(arguments)
-        .stdin(Stdio::null())
+        .stdin(input)
         .stdout(out.try_clone().map_err(start)?)
         .stderr(errors.try_clone().map_err(start)?)
         .process_group(0)
@@ -62,23 +105,28 @@ pub fn run(command: &[String], within: Duration) -> Result<String, ProgramError>
         .map_err(start)?;
     let deadline = clock::boottime() + within;
     let status = loop {
-        match child.try_wait().map_err(start)? {
-            Some(status) => break status,
-            None if deadline <= clock::boottime() => {
-                kill_group(child.id());
-                let _ = child.wait();
-                return Err(ProgramError::Late(name.clone(), within));
-            }
-            None => thread::sleep(LOOK_EVERY),
+        if let Some(status) = child.try_wait().map_err(start)? {
+            break status;
         }
+        let why = if stop() {
+            ProgramError::Stopped(name.clone())
+        } else if deadline <= clock::boottime() {
+            ProgramError::Late(name.clone(), within)
+        } else {
+            thread::sleep(LOOK_EVERY);
+            continue;
+        };
+        kill_group(child.id());
+        let _ = child.wait();
+        return Err(why);
     };
-    let said = text(&mut out);
-    if status.success() {
-        return Ok(said);
-    }
-    let complaint = text(&mut errors);
+    Ok(Ended { name: name.clone(), status, said: text(&mut out), complaint: text(&mut errors) })
+}
+
+/// The last line of what a program complained of, else of what it said.
+fn last(complaint: &str, said: &str) -> String {
     let last = |it: &str| it.lines().rev().map(str::trim).find(|it| !it.is_empty()).map(str::to_owned);
-    Err(ProgramError::Failed(name.clone(), status, last(&complaint).or_else(|| last(&said)).unwrap_or_default()))
+    last(complaint).or_else(|| last(said)).unwrap_or_default()
 }
 
 /// A file that exists in memory only.
@@ -130,6 +178,20 @@ mod tests {
         let before = clock::boottime();
         assert!(sh("sleep 60 & sleep 60", 200).unwrap_err().contains("did not end within"));
         assert!(clock::boottime() - before < Duration::from_secs(30));
+    }
+
+    #[test]
+    fn a_filter_gets_its_input_and_can_be_stopped() {
+        let sh = |script: &str, stop: bool| {
+            let command = ["/bin/sh", "-c", script].map(String::from);
+            let begin = clock::boottime();
+            let stop = || stop && begin + Duration::from_millis(50) < clock::boottime();
+            filter(&command, b"in", Duration::from_secs(20), &stop).map_err(|err| err.to_string())
+        };
+        assert_eq!(sh("cat; echo out", false).unwrap(), "inout\n");
+        let failed = sh("echo secret; exit 3", false).unwrap_err();
+        assert!(failed.ends_with("(exit status: 3)"), "{failed}");
+        assert!(sh("sleep 60", true).unwrap_err().ends_with("was stopped"));
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! One file per command: bytes become a command, and its errors name the member at fault.
 
+pub mod activate;
 pub mod cancel;
 pub mod clear;
 pub mod db;

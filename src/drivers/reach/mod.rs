@@ -10,7 +10,7 @@ mod tls;
 mod wire;
 
 #[cfg(test)]
-mod testing;
+pub(in crate::drivers) mod testing;
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
