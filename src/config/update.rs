@@ -104,7 +104,7 @@ fn default_patience() -> u64 {
 mod tests {
     use super::*;
 
-    const KEY: &str = "RWQf6LRCGA9i53mlYecO4IzT51TGPpvWucNSCh1CBM0QTaLn73Y7GFO3";
+    const KEY: &str = "RWRWvmCsZqvVi7qzqEje2AMQwuxFqCpWEseUqDJuasn9GoXvIC5PvMzH";
 
     #[track_caller]
     fn check(url: &str, key: &str, branch: &str, expect: &str) {

@@ -1,5 +1,5 @@
-"""Publishes updates as a vendor would: images and manifests signed with Debian's minisign, behind nginx with every fault
-of a mirror, and behind a server that cuts each answer short."""
+"""Publishes updates as a vendor would: images and manifests signed with Debian's minisign, behind nginx with every
+fault of a mirror, and behind a server that cuts each answer short."""
 
 import hashlib
 import http.server
@@ -17,7 +17,8 @@ events {{ worker_connections 64; }}
 http {{
   log_format request '$status $request_method $uri $http_range $http_if_range';
   access_log {dir}/access.log request;
-  client_body_temp_path {dir}/t; proxy_temp_path {dir}/t; fastcgi_temp_path {dir}/t; uwsgi_temp_path {dir}/t; scgi_temp_path {dir}/t;
+  client_body_temp_path {dir}/t; proxy_temp_path {dir}/t; fastcgi_temp_path {dir}/t; uwsgi_temp_path {dir}/t;
+  scgi_temp_path {dir}/t;
   server {{
     listen 127.0.0.1:{port}; root {root};
     location ~ ^/slow/(.*\\.bin)$ {{ alias {root}/$1; limit_rate 400k; }}

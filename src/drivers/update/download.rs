@@ -1,5 +1,6 @@
-//! Fetching an image: in constant memory, hashed as it comes, and taken up again where it broke off, whether the link was
-//! lost, the service was restarted or the power failed. What the server says is never believed: only the digest counts.
+//! Fetching an image: in constant memory, hashed as it comes, and taken up again where it broke off, whether the link
+//! was lost, the service was restarted or the power failed. What the server says is never believed: only the digest
+//! counts.
 
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
@@ -22,8 +23,6 @@ use crate::sys::clock;
 const PIECE: usize = 32 * 1024;
 /// Bytes after which they are made durable: this much is fetched again after a power cut at worst.
 const SYNC_EVERY: u64 = 4 * 1024 * 1024;
-/// How long a connection may bring nothing before it is given up; the next one goes on from there.
-const STALL: Duration = Duration::from_secs(60);
 /// The wait before the first new attempt; it doubles...
 const FIRST_WAIT: Duration = Duration::from_secs(1);
 /// ...up to this. A server that asks for more with Retry-After gets no more.
@@ -41,6 +40,8 @@ pub struct Fetch<'a> {
     pub url: String,
     /// For how long to go on trying without a byte of progress.
     pub patience: Duration,
+    /// How long a connection may bring nothing before it is given up; the next one goes on from there.
+    pub stall: Duration,
     /// Shows how much of the image is here, between 0 and 1.
     pub on_progress: &'a dyn Fn(f64),
 }
@@ -69,8 +70,8 @@ struct Part {
     is_pieced: bool,
 }
 
-/// Fetches what is missing of `image` and checks the whole; a success means that the file is what the manifest names and
-/// that it is on disk.
+/// Fetches what is missing of `image` and checks the whole; a success means that the file is what the manifest names
+/// and that it is on disk.
 pub fn fetch(fetch: &Fetch, image: &Image, folder: &Folder, look: &Lookout) -> Result<(), Failure> {
     let mut part = take_up(folder.draft(image)?, image, look)?;
     loop {
@@ -144,7 +145,7 @@ fn pause(time: Duration, image: &Image, look: &Lookout) -> Result<(), Failure> {
 
 /// One request, and as much of its answer as comes.
 fn attempt(fetch: &Fetch, image: &Image, folder: &Folder, look: &Lookout, part: &mut Part) -> Result<(), Broken> {
-    let alive = Alive::new(look.watch);
+    let alive = Alive::new(look.watch, fetch.stall);
     let look = Lookout { watch: &alive, deadline: look.deadline };
     let mut request = HttpRequest::get(&fetch.url).header("accept-encoding", "identity").following();
     if 0 < part.have {
@@ -255,7 +256,7 @@ impl Part {
 fn broken(err: ReachError, image: &Image, alive: &Alive) -> Broken {
     match err {
         ReachError::Stopped(Stop::Cancelled) if alive.is_stalled() && !alive.watch.cancelled() => {
-            Broken::Again(format!("nothing came for {} s", STALL.as_secs()), None)
+            Broken::Again(format!("nothing came for {} s", alive.stall.as_secs()), None)
         }
         ReachError::Refused(_)
         | ReachError::Unreachable(..)
@@ -288,13 +289,14 @@ fn validator(reply: &HttpReply) -> Option<String> {
 /// A watch that also ends a connection which brings nothing any more.
 struct Alive<'a> {
     watch: &'a dyn Watch,
+    stall: Duration,
     /// Milliseconds of the boot clock when something last came.
     last: Arc<AtomicU64>,
 }
 
 impl<'a> Alive<'a> {
-    fn new(watch: &'a dyn Watch) -> Alive<'a> {
-        Alive { watch, last: Arc::new(AtomicU64::new(millis())) }
+    fn new(watch: &'a dyn Watch, stall: Duration) -> Alive<'a> {
+        Alive { watch, stall, last: Arc::new(AtomicU64::new(millis())) }
     }
 
     fn note(&self) {
@@ -302,7 +304,7 @@ impl<'a> Alive<'a> {
     }
 
     fn is_stalled(&self) -> bool {
-        has_stalled(&self.last)
+        has_stalled(&self.last, self.stall)
     }
 }
 
@@ -313,13 +315,13 @@ impl Watch for Alive<'_> {
     fn progress(&self, _: f64) {}
     fn result(&self, _: Value) {}
     fn flag(&self) -> CancelFlag {
-        let (flag, last) = (self.watch.flag(), Arc::clone(&self.last));
-        Arc::new(move || flag() || has_stalled(&last))
+        let (flag, last, stall) = (self.watch.flag(), Arc::clone(&self.last), self.stall);
+        Arc::new(move || flag() || has_stalled(&last, stall))
     }
 }
 
-fn has_stalled(last: &AtomicU64) -> bool {
-    STALL.as_millis() as u64 <= millis().saturating_sub(last.load(Ordering::Relaxed))
+fn has_stalled(last: &AtomicU64, stall: Duration) -> bool {
+    stall.as_millis() as u64 <= millis().saturating_sub(last.load(Ordering::Relaxed))
 }
 
 fn millis() -> u64 {

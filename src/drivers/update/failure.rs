@@ -63,9 +63,8 @@ impl Failure {
             Failure::Installer("EXTRACT", what, said) => ("EXTRACT_FAILED", vec![what.clone(), said.clone()]),
             Failure::Installer("FLASH", ..) => ("FLASH_FAILED", vec![text()]),
             Failure::Missing(_) | Failure::Unknown(..) => ("NOT_SUPPORTED", vec![]),
-            Failure::Installer(..) | Failure::InstallerBusy | Failure::Platform(_) | Failure::Files(_) => {
-                ("INSTALL_FAILED", vec![text()])
-            }
+            Failure::Files(err) => ("DOWNLOAD_FAILED", vec!["the state folder".into(), err.to_string()]),
+            Failure::Installer(..) | Failure::InstallerBusy | Failure::Platform(_) => ("INSTALL_FAILED", vec![text()]),
         }
     }
 
@@ -167,6 +166,7 @@ mod tests {
             (Failure::Installer("FLASH", text(), text()), "FLASH_FAILED", 1),
             (Failure::Installer("INSTALL", text(), text()), "INSTALL_FAILED", 1),
             (Failure::InstallerBusy, "INSTALL_FAILED", 1),
+            (Failure::Files(io::ErrorKind::StorageFull.into()), "DOWNLOAD_FAILED", 2),
         ] {
             let (got, args) = failure.fault();
             assert_eq!((got, args.len()), (tag, count), "{failure}");

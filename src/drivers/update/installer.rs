@@ -1,6 +1,6 @@
 //! The installer at work: what it says becomes progress, how it ends becomes the outcome. It knows no particular
-//! installer. A line that begins with a percentage (`40% Copying image`) is progress, as RAUC prints it; one that begins
-//! with a tag (`FLASH /dev/mmcblk0p3 40%`) says what is being done as well; all other lines count when it fails.
+//! installer. A line that begins with a percentage (`40% Copying image`) is progress, as RAUC prints it; one that
+//! begins with a tag (`FLASH /dev/mmcblk0p3 40%`) says what is being done as well; all other lines count when it fails.
 
 use std::collections::VecDeque;
 use std::thread;

@@ -1,5 +1,5 @@
-//! The manifest of a release branch: which images there are, and which of them is to be installed. It knows neither where
-//! a manifest comes from nor whether anybody has signed it.
+//! The manifest of a release branch: which images there are, and which of them is to be installed. It knows neither
+//! where a manifest comes from nor whether anybody has signed it.
 
 use serde::Deserialize;
 
@@ -74,8 +74,8 @@ pub enum Withheld {
 }
 
 impl Manifest {
-    /// Reads a manifest of `target` and `branch`; another one's is as bad as none, or a mirror could pass off one branch for
-    /// another. The error says what is wrong.
+    /// Reads a manifest of `target` and `branch`; another one's is as bad as none, or a mirror could pass off one
+    /// branch for another. The error says what is wrong.
     pub fn parse(text: &[u8], target: Target, branch: &str) -> Result<Manifest, String> {
         let written: Written = serde_json::from_slice(text).map_err(|err| err.to_string())?;
         if written.format != 1 {

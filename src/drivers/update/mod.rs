@@ -3,8 +3,8 @@
 //! `state` is what the state folder remembers; `download` fetches; `installer` looks after the program that writes.
 //!
 //! Nothing is written where the system runs from: an image goes to the state folder, and writing it is the installer's
-//! business, to another slot or however the machine survives a power cut. So at any point either the old system or the new
-//! one is there.
+//! business, to another slot or however the machine survives a power cut. So at any point either the old system or the
+//! new one is there.
 
 mod download;
 mod failure;
@@ -41,6 +41,8 @@ const MAX_SIGNATURE: usize = 4096;
 const MANIFEST_WITHIN: Duration = Duration::from_secs(30);
 /// How long everything up to the installer may take.
 const FETCH_WITHIN: Duration = Duration::from_secs(3 * 60 * 60);
+/// How long a download's connection may bring nothing.
+const STALL: Duration = Duration::from_secs(60);
 /// Shares of the whole at which the download begins and ends; the rest is the installer's.
 const DOWNLOAD: (f64, f64) = (0.02, 0.6);
 const INSTALL: (f64, f64) = (0.62, 0.99);
@@ -125,8 +127,8 @@ pub fn list(plan: &Plan, reach: &Reach, look: &Lookout) -> Result<Offer, Failure
     })
 }
 
-/// Fetches an image and installs it. The value is what there is to tell: what was to be installed, how far that got, and
-/// of a failure its words, because tags have none.
+/// Fetches an image and installs it. The value is what there is to tell: what was to be installed, how far that got,
+/// and of a failure its words, because tags have none.
 pub fn install(plan: &Plan, reach: &Reach, platform: &Platform, watch: &dyn Watch) -> (Value, Result<(), Failure>) {
     let mut known = json!({ "target": plan.order.target.name(), "branch": plan.branch });
     let res = course(plan, reach, platform, watch, &mut known);
@@ -171,7 +173,8 @@ fn course(
     if watch.cancelled() {
         return Err(Failure::Cancelled);
     }
-    // From here on a power cut or a restart leaves what the installer has made of it: the result says that it was at work.
+    // From here on a power cut or a restart leaves what the installer has made of it: the result says that it was at
+    // work.
     stage("install");
     watch.info("INSTALL", vec![version.clone()]);
     watch.progress(INSTALL.0);
@@ -239,12 +242,14 @@ impl Plan {
         let fetch = Fetch {
             reach,
             url: self.url(&image.name),
+            stall: STALL,
             patience: Duration::from_secs(self.settings.patience_seconds),
             on_progress: &|share| look.watch.progress(between(DOWNLOAD, share)),
         };
         download::fetch(&fetch, image, folder, look)?;
         look.watch.info("VALIDATE", vec![]);
-        Ok(path)
+        // An installer may well change its folder.
+        Ok(std::path::absolute(path)?)
     }
 
     fn url(&self, name: &str) -> String {

@@ -1,10 +1,12 @@
 //! What updates leave in the state folder: the image that is being fetched, what it is to be, and how new the manifests
 //! were that have been seen. Everything survives a power cut; whoever asks next finds what was there, or nothing.
 //!
-//!     update/seen.json     when the newest manifest of each branch was issued
-//!     update/image.json    which image the file is, or is to become
-//!     update/image/NAME    the image, as far as it was fetched
-//!     update/lock          empty; locked while an update runs, and by the installer itself
+//! ```text
+//! update/seen.json     when the newest manifest of each branch was issued
+//! update/image.json    which image the file is, or is to become
+//! update/image/NAME    the image, as far as it was fetched
+//! update/lock          empty; locked while an update runs, and by the installer itself
+//! ```
 
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions, TryLockError};

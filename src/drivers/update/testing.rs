@@ -77,8 +77,8 @@ impl Watch for Person {
     }
 }
 
-/// A server on loopback: `reply` writes the answer to the request of this head, and how often there has been one before.
-/// The connection is closed after it.
+/// A server on loopback: `reply` writes the answer to the request of this head, and how often there has been one
+/// before. The connection is closed after it.
 pub fn server(reply: impl Fn(&mut TcpStream, &str, usize) + Send + 'static) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let addr = listener.local_addr().unwrap();

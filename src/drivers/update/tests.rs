@@ -9,7 +9,7 @@ use super::*;
 use crate::config::{Identity, Install};
 use crate::sys::clock;
 
-const KEY: &str = "RWQf6LRCGA9i53mlYecO4IzT51TGPpvWucNSCh1CBM0QTaLn73Y7GFO3";
+const KEY: &str = "RWRWvmCsZqvVi7qzqEje2AMQwuxFqCpWEseUqDJuasn9GoXvIC5PvMzH";
 
 fn config() -> Config {
     let settings = config::Update {

@@ -1,5 +1,5 @@
-//! Versions as vendors write them, and which of two is newer: `4.5alpha1` before `4.5`, `4.5` the same as `4.5.0`, `4.10`
-//! after `4.9`, `5.15.95-2` after `5.15.95`.
+//! Versions as vendors write them, and which of two is newer: `4.5alpha1` before `4.5`, `4.5` the same as `4.5.0`,
+//! `4.10` after `4.9`, `5.15.95-2` after `5.15.95`.
 
 use std::cmp::Ordering;
 use std::fmt;

@@ -30,8 +30,8 @@ impl Bench {
 
     fn fetch(&self, url: &str, patience: u64) -> Result<(), Failure> {
         let reach = Reach::new(&Config::bench());
-        let patience = Duration::from_secs(patience);
-        let fetch = Fetch { reach: &reach, url: url.into(), patience, on_progress: &|_| {} };
+        let (patience, stall) = (Duration::from_secs(patience), Duration::from_secs(2));
+        let fetch = Fetch { reach: &reach, url: url.into(), patience, stall, on_progress: &|_| {} };
         super::fetch(&fetch, &self.image, &self.folder, &self.person.look())
     }
 
@@ -171,6 +171,22 @@ fn a_refusal_ends_it_and_a_busy_server_is_asked_again() {
         });
         bench.check_whole(bench.fetch(&url, 10));
     }
+}
+
+#[test]
+fn a_connection_that_brings_nothing_any_more_is_given_up() {
+    let bench = Bench::new();
+    let url = server(|stream, head, nth| {
+        answer(stream, head, if nth == 0 { 30_000 } else { usize::MAX });
+        if nth == 0 {
+            // Held open by a copy, so that the next connection can be served.
+            std::mem::forget(stream.try_clone().unwrap());
+        }
+    });
+    let before = clock::boottime();
+    bench.check_whole(bench.fetch(&url, 30));
+    let took = clock::boottime() - before;
+    assert!(Duration::from_secs(2) <= took && took < Duration::from_secs(10), "{took:?}");
 }
 
 #[test]
