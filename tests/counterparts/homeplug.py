@@ -8,10 +8,8 @@ Usage: homeplug.py [PART...]     (all parts by default)
 """
 
 import concurrent.futures
-import json
 import os
 import re
-import signal
 import stat
 import subprocess
 import sys
@@ -20,25 +18,12 @@ import time
 
 import meter as service
 from meter import ROOT, Meter, Tally
-from plc_bridge import Fault, Line, access_key, bridges, ethernet, mac_bytes, network_id, network_key
+from plc_bridge import Fault, access_key, mac_bytes, network_id, network_key
+from plc_lab import ABSENT, DEK, FAR, LOCAL, NEAR, NEW, SECOND, WRONG
+from plc_lab import Capture, Neighbour, Powerline, make_powerline, must, sh
 
-HOST = "02:00:00:00:00:10"
-LOCAL, SECOND = "00:b0:52:ba:be:56", "00:b0:52:ba:be:55"
-NEAR, FAR, ABSENT = "00:b0:52:ba:be:57", "00:b0:52:ba:be:58", "00:b0:52:ba:be:99"
-DEK = {NEAR: "ABCD-EFGH-IJKL-MNOP", FAR: "K7M2-9XQ4-0ABZ-11YY", ABSENT: "ZZZZ-ZZZZ-ZZZZ-ZZZZ"}
-WRONG = "JKLZ-XCVB-NMQW-ERTY"
-OLD, NEW = "HomePlugAV", "secret pass"
-
-
-def sh(*command, timeout=20):
-    run = subprocess.run(command, capture_output=True, text=True, timeout=timeout)
-    return run.returncode, run.stdout + run.stderr
-
-
-def must(*command):
-    code, said = sh(*command)
-    if code:
-        raise RuntimeError(f"{' '.join(command)}: {said}")
+# How many parts share the cases of [faults].
+FAULTS = 3
 
 
 def is_own_namespace():
@@ -51,29 +36,6 @@ def run_part(name):
     command = ["unshare", "-n", "-m", sys.executable, os.path.abspath(__file__), name]
     run = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=env)
     return run.stdout
-
-
-def make_powerline():
-    must("mount", "-t", "sysfs", "sysfs", "/sys")
-    must("ip", "link", "set", "lo", "up")
-    must("ip", "link", "add", "plc0", "address", HOST, "type", "veth", "peer", "name", "plc1")
-    for name in ("plc0", "plc1"):
-        with open(f"/proc/sys/net/ipv6/conf/{name}/disable_ipv6", "w") as file:
-            file.write("1")
-        must("ip", "link", "set", name, "up")
-
-
-class Powerline:
-    """The emulator on plc1 for the length of a `with`."""
-
-    def __init__(self, local=(LOCAL,), **options):
-        self.line = Line(*ethernet("plc1"), bridges(local, [f"{it}/{DEK[it]}" for it in (NEAR, FAR)]), **options)
-
-    def __enter__(self):
-        return self.line.start()
-
-    def __exit__(self, *_):
-        self.line.stop()
 
 
 def moved(line):
@@ -142,35 +104,6 @@ def tools(tally):
     with Powerline(faults={LOCAL: Fault(length=43)}):
         code, said = sh("plctool", "-i", "plc0", "-x", "-M", "-K", key)
         tally.check("plctool does not take a short answer", code == 1, said)
-
-
-class Capture:
-    """What went over an interface during a `with`, for tshark."""
-
-    def __init__(self, interface="plc0"):
-        self.interface = interface
-
-    def __enter__(self):
-        self.file = tempfile.NamedTemporaryFile(prefix="meterd-test-", suffix=".pcap")
-        os.chmod(self.file.name, 0o666)
-        command = ["dumpcap", "-q", "-P", "-i", self.interface, "-w", self.file.name]
-        self.process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
-        for text in self.process.stderr:
-            if text.startswith("File:"):
-                return self
-        raise RuntimeError("dumpcap does not begin")
-
-    def __exit__(self, *_):
-        time.sleep(0.3)  # The last packets are on their way through the kernel's ring.
-        self.process.send_signal(signal.SIGINT)
-        self.process.communicate(timeout=20)
-
-    def read(self, show, *fields):
-        command = ["tshark", "-r", self.file.name, "-Y", show, "-T", "fields"]
-        for name in fields:
-            command += ["-e", name]
-        run = subprocess.run(command, capture_output=True, text=True, timeout=60)
-        return [line.split("\t") for line in run.stdout.splitlines()]
 
 
 def golden(capture):
@@ -379,60 +312,6 @@ def secrets(tally, meter):
     tally.check("bad targets are all named, without a DEK", named, error)
 
 
-class Neighbour:
-    """A machine of its own behind plc2, the meter's only way to it: the bridges are there, and a client of the meter."""
-
-    ADDRESSES = {"10.8.0.1": "10.8.0.1", "an IPv6 link-local address": "fe80::8:1%plc3"}
-
-    def __enter__(self):
-        self.processes = [subprocess.Popen(["unshare", "-n", "sleep", "300"])]
-        pid = str(self.processes[0].pid)
-        deadline = time.monotonic() + 10
-        while os.readlink(f"/proc/{pid}/ns/net") == os.readlink("/proc/self/ns/net"):
-            if deadline < time.monotonic():
-                raise RuntimeError("no namespace for the neighbour")
-            time.sleep(0.01)
-        self.within = ["nsenter", "-t", pid, "-n"]
-        must("ip", "link", "add", "plc2", "type", "veth", "peer", "name", "plc3", "netns", pid)
-        for within, name, last in (([], "plc2", 1), (self.within, "plc3", 2)):
-            must(*within, "ip", "link", "set", name, "addrgenmode", "none", "up")
-            must(*within, "ip", "address", "add", f"10.8.0.{last}/24", "dev", name)
-            must(*within, "ip", "address", "add", f"fe80::8:{last}/64", "dev", name, "nodad")
-        return self
-
-    def __exit__(self, *_):
-        for process in reversed(self.processes):
-            process.kill()
-            process.wait()
-        sh("ip", "link", "del", "plc2")
-
-    def bridges(self):
-        """An emulator with fresh bridges; to be killed."""
-        remote = [f"--remote={it}/{DEK[it]}" for it in (NEAR, FAR)]
-        script = os.path.join(os.path.dirname(os.path.abspath(__file__)), "plc_bridge.py")
-        command = [*self.within, sys.executable, script, "plc3", f"--local={LOCAL}", *remote]
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-        self.processes.append(process)
-        if LOCAL not in process.stdout.readline():
-            raise RuntimeError("the emulator does not start")
-        return process
-
-    def ask(self, address, port, token, body):
-        """Has the neighbour send the command: the reply's JSON."""
-        script = (
-            "import http.client, sys; line = http.client.HTTPConnection(sys.argv[1], int(sys.argv[2]), timeout=20);"
-            "fields = {'Authorization': 'Bearer ' + sys.argv[3], 'Host': 'meter'};"
-            "line.request('POST', '/api/cmd/homeplug', sys.stdin.read(), fields);"
-            "print(line.getresponse().read().decode())"
-        )
-        command = [*self.within, sys.executable, "-c", script, address, str(port), token]
-        run = subprocess.run(command, input=json.dumps(body), capture_output=True, text=True, timeout=30)
-        try:
-            return json.loads(run.stdout)
-        except ValueError:
-            return {"no reply": run.stdout + run.stderr}
-
-
 def over_itself(tally):
     """Asked over the interface that it changes: the reply goes first, and the first frame a second later."""
     port = 8099
@@ -463,9 +342,7 @@ def over_itself(tally):
         tally.check("asked another way, the reply is the end", reply.get("status") == "OK", reply)
 
 
-# How many parts share the cases of [faults].
-FAULTS = 3
-# What runs side by side, and whether it is about a meter on plc0 that others share.
+# What runs side by side, and whether it is given a meter on plc0.
 PARTS = {
     "tools": (tools, False),
     "good_run": (good_run, True),
