@@ -1,6 +1,6 @@
 //! The closed list of verbs that touch the machine itself, and the one place that carries them out. It decides nothing:
-//! what is run comes from the configuration, when and in which order from the drivers. In bench mode nothing is touched,
-//! and the log says what would have been.
+//! what is run comes from the configuration, when and in which order from the drivers. In bench mode nothing is
+//! touched, and the log says what would have been.
 
 use std::fmt;
 use std::fs::File;
@@ -110,14 +110,15 @@ impl Platform {
         self.bench
     }
 
-    /// The key of the installer of `target`, if the configuration does not say which one that is. Bench mode needs none.
+    /// The key of the installer of `target`, if the configuration does not say which one that is. Bench mode needs
+    /// none.
     pub fn lacks_installer(&self, target: Target) -> Option<&'static str> {
         let is_there = self.bench || self.config.install.command(target).is_some();
         (!is_there).then_some(installer_key(target))
     }
 
-    /// Starts the installer of `target` on an image, which only this meter's own folder holds and which was verified. It
-    /// holds `lock` for as long as it or a child of it runs. In bench mode there is nothing to look at.
+    /// Starts the installer of `target` on an image, which only this meter's own folder holds and which was verified.
+    /// It holds `lock` for as long as it or a child of it runs. In bench mode there is nothing to look at.
     pub fn install(&self, target: Target, image: Image, lock: File) -> Result<Option<Running>, PlatformError> {
         let key = installer_key(target);
         let command = self.config.install.command(target);

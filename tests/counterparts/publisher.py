@@ -20,7 +20,8 @@ http {{
   client_body_temp_path {dir}/t; proxy_temp_path {dir}/t; fastcgi_temp_path {dir}/t; uwsgi_temp_path {dir}/t;
   scgi_temp_path {dir}/t;
   server {{
-    listen 127.0.0.1:{port}; root {root};
+    listen 127.0.0.1:{port}; listen 127.0.0.1:{tls_port} ssl; root {root};
+    ssl_certificate {dir}/tls.pem; ssl_certificate_key {dir}/tls.key;
     location ~ ^/slow/(.*\\.bin)$ {{ alias {root}/$1; limit_rate 400k; }}
     location ~ ^/norange/(.*\\.bin)$ {{ alias {root}/$1; max_ranges 0; limit_rate 400k; }}
     location ~ ^/moved/(.*\\.bin)$ {{ return 302 /$1; }}
@@ -50,10 +51,15 @@ class Publisher:
         os.makedirs(os.path.join(folder, "t"))
         self.public_key = self.make_key("vendor")
         self.make_key("stranger")
-        self.port = free_port()
+        self.port, self.tls_port = free_port(), free_port()
+        self.certificate = os.path.join(folder, "tls.pem")
+        command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "30", "-subj", "/CN=vendor"]
+        names = ["-addext", "subjectAltName=DNS:localhost", "-addext", "basicConstraints=critical,CA:FALSE"]
+        files = ["-out", self.certificate, "-keyout", os.path.join(folder, "tls.key")]
+        subprocess.run([*command, *names, *files], check=True, capture_output=True)
         self.config = os.path.join(folder, "nginx.conf")
         with open(self.config, "w") as file:
-            file.write(NGINX.format(dir=folder, root=self.root, port=self.port))
+            file.write(NGINX.format(dir=folder, root=self.root, port=self.port, tls_port=self.tls_port))
         self.cutter = Cutter(self.root)
         self.start()
 

@@ -229,6 +229,18 @@ def mirrors(tally, bench):
             left = os.listdir(os.path.join(meter.state, "update", "image"))
             tally.check("is not kept", left == [], left)
         publisher.image("fw.bin", content)
+    secure = f"https://localhost:{publisher.tls_port}"
+    with bench.meter(secure, tls={"ca_file": publisher.certificate}) as meter:
+        status = outcome(meter)
+        tally.check("HTTPS", "error" not in status and bench.read() == content, status)
+    with bench.meter(secure) as meter:
+        status = outcome(meter)
+        tally.check("HTTPS of a stranger", status.get("error") == "DOWNLOAD_FAILED", status)
+        print(f"      {status['result']['message']}")
+    with bench.meter(secure.replace("localhost", "127.0.0.1"), tls={"ca_file": publisher.certificate}) as meter:
+        status = outcome(meter)
+        tally.check("HTTPS under another name", status.get("error") == "DOWNLOAD_FAILED", status)
+        print(f"      {status['result']['message']}")
     with bench.meter(url="http://127.0.0.1:1") as meter:
         status = outcome(meter)
         tally.check("no server", status.get("error") == "DOWNLOAD_FAILED" and "refused" in status["args"][1], status)
@@ -316,6 +328,8 @@ def cancelled(tally, bench):
             status, took = cancel(meter, token)
             tally.check(f"cancelled at {begun}", status.get("error") == tag and took < 5, (status, took))
             tally.check("its effect", os.path.exists(mark + ".late") == (tag is None))
+            words = "let finish" if tag is None else "nothing was installed"
+            tally.check("is told", words in status["result"]["message"], status)
 
 
 def failing(tally, bench):

@@ -188,6 +188,9 @@ fn course(
         log::warn!("update: the installed image could not be removed: {err}");
     }
     known["stage"] = json!("installed");
+    if watch.cancelled() {
+        known["message"] = json!("The cancellation came when the installer was writing already, so it was let finish.");
+    }
     Ok(())
 }
 

@@ -28,8 +28,8 @@ pub struct Start<'a> {
     pub argument: &'a OsStr,
     /// Variables that are added to its environment.
     pub variables: &'a [(&'a str, &'a str)],
-    /// Its standard input. It stays open for as long as the program or any child of it lives, which makes it the place for a
-    /// lock on an empty file.
+    /// Its standard input. It stays open for as long as the program or any child of it lives, which makes it the place
+    /// for a lock on an empty file.
     pub input: File,
 }
 
