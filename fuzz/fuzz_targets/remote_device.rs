@@ -77,7 +77,8 @@ fn sealed(ask: &Ask, bytes: &[u8]) {
     let mut frame = [&body[..], &rtu::crc(&body).to_le_bytes()].concat();
     let words = content.chunks(2).map(|it| u16::from_be_bytes([it[0], it[1]])).collect();
     assert!(rtu::decode(&frame, ask, false) == Ok(Some(Reply::Registers(words))));
-    let flip = bytes.iter().fold(0usize, |sum, it| sum * 31 + usize::from(*it)) % (8 * frame.len());
+    let sum = bytes.iter().fold(0usize, |sum, it| sum.wrapping_mul(31).wrapping_add(usize::from(*it)));
+    let flip = sum % (8 * frame.len());
     frame[flip / 8] ^= 1 << (flip % 8);
     // With a damaged byte the echo or a shorter frame may begin elsewhere, but not the whole one.
     assert!(!matches!(rtu::decode(&frame, ask, true), Ok(Some(Reply::Registers(_)))));
