@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use serde::Deserialize;
 
-use super::is_named_from_root;
+use super::platform::is_named_from_root;
 
 /// The map that needs no configuration.
 const SUNSPEC: &str = "sunspec";
