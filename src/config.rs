@@ -1,15 +1,29 @@
 //! `meterd.json` becomes a [`Config`]: every default in one place, every unknown key an error that names it.
 //! It reads one file and knows nothing of who uses its values.
 
+mod limits;
+mod mail;
+mod outward;
+mod platform;
+mod remote;
+mod update;
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::SocketAddr;
-use std::path::{Component, Path, PathBuf};
-use std::time::Duration;
+use std::path::{Path, PathBuf};
 
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{self, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
+
+use crate::sys::net::Subnet;
+pub use limits::Limits;
+pub use mail::Mail;
+pub use outward::{Provider, Providers, Tls};
+pub use platform::{Command, Homeplug, Platform, TimeService, Wlan};
+pub use remote::{RemoteFormat, RemoteMap, RemoteRegister, RemoteTable};
+pub use update::{Install, Target, Update, check_branch};
 
 /// The commands of `/cmd`, as they are named in its paths.
 const COMMANDS: [&str; 12] = [
@@ -51,6 +65,21 @@ pub struct Config {
     pub wlan: Option<Wlan>,
     /// The HomePlug bridge's interface; without it the HomePlug command says that it is missing.
     pub homeplug: Option<Homeplug>,
+    /// Addresses to which the meter may connect though they are loopback, link-local, multicast or its own.
+    #[serde(deserialize_with = "outward::targets")]
+    pub allow_targets: Vec<Subnet>,
+    /// How test mail is sent.
+    pub mail: Mail,
+    /// How other sides of encrypted connections are verified.
+    pub tls: Tls,
+    /// Providers with which a service can be activated.
+    pub providers: Providers,
+    /// Serial ports by the names that addresses use, such as `"USB2": "/dev/ttyUSB2"`.
+    pub serial_ports: BTreeMap<String, PathBuf>,
+    /// Register maps of remote devices, by the names that addresses use.
+    pub remote_maps: BTreeMap<String, RemoteMap>,
+    /// Where updates come from; without it the update command says that it is missing.
+    pub update: Option<Update>,
     /// Commands of `/cmd` that this meter does not offer, by their names.
     pub disabled: Vec<String>,
     /// Sizes and times of the front door and of the database.
@@ -129,147 +158,8 @@ pub struct Identity {
     pub hardware: Option<String>,
     /// Further members of `/sys/version`, such as `fw` and `kernel`.
     pub versions: BTreeMap<String, String>,
-}
-
-/// A program with its arguments; run without a shell.
-pub type Command = Vec<String>;
-
-/// How the machine itself is touched. A command whose part is missing answers with an error that names the key.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Platform {
-    /// Reboots the machine, such as `["/sbin/reboot"]`.
-    pub reboot: Option<Command>,
-    /// Writes the system time to the real-time clock, such as `["hwclock", "-w", "-u"]`.
-    pub hwclock: Option<Command>,
-    /// Folder of compressed files that the web server keeps; `clear` empties it.
-    pub web_cache_dir: Option<PathBuf>,
-    /// The NTP service.
-    pub ntp: Option<TimeService>,
-    /// The PTP service.
-    pub ptp: Option<TimeService>,
-    /// Files and folders beyond the state folder that a factory restore removes.
-    pub factory_restore: Vec<PathBuf>,
-}
-
-/// A service that disciplines the clock, and is stopped while somebody sets it.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct TimeService {
-    /// Stops it.
-    pub stop: Command,
-    /// Starts it.
-    pub start: Command,
-    /// Prints chrony's sources as `chronyc -c -n sources` does; one that is reachable will override a time that is set.
-    #[serde(default)]
-    pub sources: Option<Command>,
-}
-
-/// Where wpa_supplicant is reached.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Wlan {
-    /// Its control socket for the interface; the file's name is the interface's.
-    pub control: PathBuf,
-    /// Its configuration file, which it must be allowed to rewrite (`update_config=1`).
-    pub config: PathBuf,
-}
-
-/// Where the meter's HomePlug bridge is reached.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Homeplug {
-    /// The network interface that leads to it.
-    pub interface: String,
-    /// The bridge's MAC address, where more than one may answer.
-    #[serde(default)]
-    pub bridge: Option<String>,
-}
-
-/// Every limit that a firmware builder may want to move; the defaults suit a 32 MB device.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Limits {
-    /// Open client connections.
-    pub connections: usize,
-    /// Open connections of one peer (IPv6: of one /64).
-    pub per_peer: usize,
-    /// Quick requests of one peer that are worked on at once.
-    pub in_work_per_peer: usize,
-    /// Bytes of a request's head.
-    pub head_bytes: usize,
-    /// Seconds for a whole head.
-    pub head_seconds: u64,
-    /// Fields in a head.
-    pub fields: usize,
-    /// Bytes of the request target.
-    pub target_bytes: usize,
-    /// Bytes of a body that is not an upload.
-    pub body_bytes: usize,
-    /// Seconds for a whole body.
-    pub body_seconds: u64,
-    /// Seconds that a kept connection may be silent.
-    pub idle_seconds: u64,
-    /// Seconds from the whole request to the first byte of its answer.
-    pub answer_seconds: u64,
-    /// Uploads (`POST /cmd/db` above `body_bytes`) at once.
-    pub uploads: usize,
-    /// Bytes of an upload's body; more is refused unread.
-    pub upload_bytes: u64,
-    /// Long answers at once.
-    pub downloads: usize,
-    /// Bytes per second below which an upload or a long answer is cut, averaged over `rate_seconds`.
-    pub rate_floor: u64,
-    /// Window of `rate_floor`.
-    pub rate_seconds: u64,
-    /// Base64 characters of a restore's `data`.
-    pub data_chars: u64,
-    /// Bytes that `data` may unpack to.
-    pub unpacked_bytes: u64,
-    /// Seconds from a body's last byte after which a long command answers "in progress".
-    pub reply_seconds: u64,
-    /// Database operations that may wait, staged on flash.
-    pub waiting_operations: usize,
-    /// Bytes that staged files may hold together.
-    pub staged_bytes: u64,
-    /// Bytes that must stay free on the state folder's file system.
-    pub reserve_bytes: u64,
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Limits {
-            connections: 64,
-            per_peer: 16,
-            in_work_per_peer: 2,
-            head_bytes: 8 * 1024,
-            head_seconds: 5,
-            fields: 64,
-            target_bytes: 2 * 1024,
-            body_bytes: 64 * 1024,
-            body_seconds: 10,
-            idle_seconds: 15,
-            answer_seconds: 10,
-            uploads: 2,
-            upload_bytes: 4 * 1024 * 1024,
-            downloads: 2,
-            rate_floor: 8 * 1024,
-            rate_seconds: 20,
-            data_chars: 2 * 1024 * 1024,
-            unpacked_bytes: 64 * 1024 * 1024,
-            reply_seconds: 8,
-            waiting_operations: 8,
-            staged_bytes: 16 * 1024 * 1024,
-            reserve_bytes: 4 * 1024 * 1024,
-        }
-    }
-}
-
-impl Limits {
-    /// Seconds that a long command may hold its reply back.
-    pub fn reply_within(&self) -> Duration {
-        Duration::from_secs(self.reply_seconds)
-    }
+    /// The release branch that the running system came from.
+    pub branch: Option<String>,
 }
 
 impl Default for Config {
@@ -285,6 +175,13 @@ impl Default for Config {
             platform: Platform::default(),
             wlan: None,
             homeplug: None,
+            allow_targets: Vec::new(),
+            mail: Mail::default(),
+            tls: Tls::default(),
+            providers: Providers::default(),
+            serial_ports: BTreeMap::new(),
+            remote_maps: BTreeMap::new(),
+            update: None,
             disabled: Vec::new(),
             limits: Limits::default(),
         }
@@ -364,98 +261,18 @@ impl Config {
         if self.realm.is_empty() || self.realm.contains(|it: char| it == ':' || it.is_control()) {
             return fail("realm: must be non-empty, without ':' and control characters".into());
         }
+        self.providers.check().map_err(ConfigError::Value)?;
+        self.mail.check().map_err(ConfigError::Value)?;
+        self.update.as_ref().map_or(Ok(()), Update::check).map_err(ConfigError::Value)?;
+        if let Some(Err(reason)) = self.identity.branch.as_deref().map(check_branch) {
+            return fail(format!("identity.branch: {reason}"));
+        }
         if let Some(name) = self.disabled.iter().find(|it| !COMMANDS.contains(&it.as_str())) {
             return fail(format!("disabled: \"{name}\" is no command of /cmd"));
         }
-        // These are emptied or removed whole, so a slip must not name the root or whatever folder the service runs in.
-        let folders = [("web_cache_dir", self.platform.web_cache_dir.as_slice())];
-        for (key, paths) in folders.into_iter().chain([("factory_restore", &self.platform.factory_restore[..])]) {
-            if let Some(path) = paths.iter().find(|it| !is_named_from_root(it)) {
-                return fail(format!("platform.{key}: \"{}\" must be an absolute path below the root", path.display()));
-            }
-            // The state folder has its own order of removal, and the users on the label are the way back in.
-            let holds_state = |it: &&PathBuf| it.starts_with(&self.state_dir) || self.state_dir.starts_with(it);
-            let holds_label = |it: &&PathBuf| self.factory_users.iter().any(|users| users.starts_with(it));
-            if let Some(path) = paths.iter().find(|it| holds_state(it) || holds_label(it)) {
-                let what = "must have nothing in common with state_dir and not hold factory_users";
-                return fail(format!("platform.{key}: \"{}\" {what}", path.display()));
-            }
-        }
-        if let Some(bridge) = self.homeplug.as_ref().and_then(|it| it.bridge.as_ref())
-            && !is_mac(bridge)
-        {
-            return fail(format!("homeplug.bridge: \"{bridge}\" is no MAC address, such as 00:b0:52:00:00:01"));
-        }
-        for (key, command) in self.platform.commands() {
-            if command.is_empty() {
-                return fail(format!("platform.{key}: must name a program"));
-            }
-        }
-        let limits = &self.limits;
-        let positive = [
-            ("connections", limits.connections as u64),
-            ("per_peer", limits.per_peer as u64),
-            ("in_work_per_peer", limits.in_work_per_peer as u64),
-            ("fields", limits.fields as u64),
-            ("uploads", limits.uploads as u64),
-            ("downloads", limits.downloads as u64),
-            ("head_seconds", limits.head_seconds),
-            ("body_seconds", limits.body_seconds),
-            ("idle_seconds", limits.idle_seconds),
-            ("answer_seconds", limits.answer_seconds),
-            ("rate_seconds", limits.rate_seconds),
-            ("data_chars", limits.data_chars),
-            ("unpacked_bytes", limits.unpacked_bytes),
-        ];
-        for (key, value) in positive {
-            if value == 0 {
-                return fail(format!("limits.{key}: must be at least 1"));
-            }
-        }
-        if limits.upload_bytes <= limits.data_chars {
-            return fail("limits.upload_bytes: must be above limits.data_chars".into());
-        }
-        // An upload stages the backup as it came and its rows.
-        if limits.staged_bytes < 2 * limits.data_chars {
-            return fail("limits.staged_bytes: must be at least twice limits.data_chars".into());
-        }
-        if limits.head_bytes < 1024 || limits.head_bytes > 64 * 1024 {
-            return fail("limits.head_bytes: must be between 1024 and 65536".into());
-        }
-        if limits.body_bytes < 4096 || limits.body_bytes > 1024 * 1024 {
-            return fail("limits.body_bytes: must be between 4096 and 1048576".into());
-        }
-        if limits.reply_seconds >= limits.answer_seconds {
-            return fail("limits.reply_seconds: must be below limits.answer_seconds".into());
-        }
-        Ok(())
-    }
-}
-
-impl Platform {
-    /// Every program, with its key.
-    fn commands(&self) -> impl Iterator<Item = (&'static str, &Command)> {
-        let ntp = self.ntp.iter().flat_map(|it| {
-            let sources = it.sources.iter().map(|it| ("ntp.sources", it));
-            [("ntp.stop", &it.stop), ("ntp.start", &it.start)].into_iter().chain(sources)
-        });
-        let ptp = self.ptp.iter().flat_map(|it| [("ptp.stop", &it.stop), ("ptp.start", &it.start)]);
-        let single = [("reboot", &self.reboot), ("hwclock", &self.hwclock)];
-        single.into_iter().filter_map(|(key, it)| Some((key, it.as_ref()?))).chain(ntp).chain(ptp)
-    }
-}
-
-fn is_mac(text: &str) -> bool {
-    let pair = |it: &str| it.len() == 2 && it.bytes().all(|it| it.is_ascii_hexdigit());
-    text.split(':').count() == 6 && text.split(':').all(pair)
-}
-
-/// Whether a path is absolute, names something below the root, and does so without detours.
-fn is_named_from_root(path: &Path) -> bool {
-    let mut parts = path.components();
-    parts.next() == Some(Component::RootDir) && {
-        let mut names = parts.peekable();
-        names.peek().is_some() && names.all(|it| matches!(it, Component::Normal(_)))
+        platform::check(self).map_err(ConfigError::Value)?;
+        remote::check(&self.serial_ports, &self.remote_maps).map_err(ConfigError::Value)?;
+        self.limits.check().map_err(ConfigError::Value)
     }
 }
 
@@ -464,36 +281,27 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_removed_must_be_named_in_full() {
-        for path in ["/", "cache", "", "./x", "/var/..", "/var/../x", "//"] {
-            assert!(!is_named_from_root(Path::new(path)), "{path}");
-            let err = load(&format!(r#"{{"platform": {{"web_cache_dir": "{path}"}}}}"#)).unwrap_err();
-            assert!(err.contains("platform.web_cache_dir"), "{err}");
-            let err = load(&format!(r#"{{"platform": {{"factory_restore": ["/x", "{path}"]}}}}"#)).unwrap_err();
-            assert!(err.contains("platform.factory_restore"), "{err}");
+    fn targets_and_providers_are_checked() {
+        for (text, expect) in [
+            (r#"{"allow_targets": ["10.0.0.0/8", "10.0.0.0/99"]}"#, "allow_targets: \"10.0.0.0/99\""),
+            (r#"{"tls": {"ca": "/x"}}"#, "`ca`"),
+            (r#"{"providers": {"push": [{"name": "a", "control": "ftp://x"}]}}"#, "providers.push: \"a\": control"),
+            (r#"{"providers": {"alert": [{"name": "", "control": "https://x"}]}}"#, "providers.alert: a name"),
+            (r#"{"providers": {"alert": [{"name": "a"}]}}"#, "`control`"),
+            (r#"{"providers": {"decrypt": []}}"#, "providers.decrypt"),
+        ] {
+            let err = load(text).unwrap_err();
+            assert!(err.contains(expect), "{err}");
         }
-        load(r#"{"platform": {"web_cache_dir": "/var/cache/www", "factory_restore": ["/data/log/"]}}"#).unwrap();
-        for path in ["/data", "/data/meterd", "/data/meterd/x", "/etc/label", "/etc/label/users.json"] {
-            let platform = format!(r#""platform": {{"factory_restore": ["{path}"]}}"#);
-            let text =
-                format!(r#"{{"state_dir": "/data/meterd", "factory_users": "/etc/label/users.json", {platform}}}"#);
-            assert!(load(&text).unwrap_err().contains("nothing in common"), "{path}");
-        }
-    }
-
-    #[test]
-    fn programs_and_commands_are_checked() {
-        let err = load(r#"{"platform": {"ntp": {"stop": ["x"], "start": []}}}"#).unwrap_err();
-        assert!(err.contains("platform.ntp.start"), "{err}");
-        assert!(load(r#"{"platform": {"reboot": []}}"#).unwrap_err().contains("platform.reboot"));
-        assert!(load(r#"{"disabled": ["fly"]}"#).unwrap_err().contains("\"fly\""));
-        load(r#"{"disabled": ["homeplug", "db"]}"#).unwrap();
-        let err = load(r#"{"homeplug": {"interface": "eth1", "bridge": "00:b0:52"}}"#).unwrap_err();
-        assert!(err.contains("homeplug.bridge"), "{err}");
+        let twice = r#"{"name": "a", "control": "https://x"}"#;
+        let err = load(&format!(r#"{{"providers": {{"push": [{twice}, {twice}]}}}}"#)).unwrap_err();
+        assert!(err.contains("\"a\" is there twice"), "{err}");
+        let config = load(r#"{"allow_targets": ["192.0.2.1"], "tls": {"ca_file": "/x"}}"#).unwrap();
+        assert_eq!((config.allow_targets[0].prefix, config.tls.ca_file.as_deref()), (32, Some(Path::new("/x"))));
     }
 
     #[track_caller]
-    fn load(text: &str) -> Result<Config, String> {
+    pub(super) fn load(text: &str) -> Result<Config, String> {
         let dir =
             std::env::temp_dir().join(format!("meterd-config-{:x}", u64::from_ne_bytes(crate::sys::random::bytes())));
         std::fs::write(&dir, text).unwrap();

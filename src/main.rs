@@ -13,7 +13,12 @@ use meterd::drivers::register_db::ingest::Ingest;
 use meterd::drivers::register_db::{Range, Stamp, look, schema};
 use meterd::logger::{self, Target};
 use meterd::service::{self, Failure};
+use meterd::sys::heap::Wiping;
 use meterd::sys::privilege;
+
+/// Whatever held a secret is overwritten when it is freed.
+#[global_allocator]
+static HEAP: Wiping = Wiping;
 
 /// Bytes of a password on standard input.
 const MAX_PASSWORD: u64 = 256;

@@ -1,13 +1,15 @@
 //! The closed list of verbs that touch the machine itself, and the one place that carries them out. It decides nothing:
-//! what is run comes from the configuration, when and in which order from the drivers. In bench mode nothing is touched,
-//! and the log says what would have been.
+//! what is run comes from the configuration, when and in which order from the drivers. In bench mode nothing is
+//! touched, and the log says what would have been.
 
 use std::fmt;
+use std::fs::File;
 use std::io;
+use std::path::Path;
 use std::time::Duration;
 
-use crate::config::{self, Command};
-use crate::sys::program::{self, ProgramError};
+use crate::config::{self, Command, Target};
+use crate::sys::program::{self, ProgramError, Running, Start};
 use crate::sys::{clock, fs};
 
 /// Something that only a privileged process may do to the machine.
@@ -108,6 +110,30 @@ impl Platform {
         self.bench
     }
 
+    /// The key of the installer of `target`, if the configuration does not say which one that is. Bench mode needs
+    /// none.
+    pub fn lacks_installer(&self, target: Target) -> Option<&'static str> {
+        let is_there = self.bench || self.config.install.command(target).is_some();
+        (!is_there).then_some(installer_key(target))
+    }
+
+    /// Starts the installer of `target` on an image, which only this meter's own folder holds and which was verified.
+    /// It holds `lock` for as long as it or a child of it runs. In bench mode there is nothing to look at.
+    pub fn install(&self, target: Target, image: Image, lock: File) -> Result<Option<Running>, PlatformError> {
+        let key = installer_key(target);
+        let command = self.config.install.command(target);
+        if self.bench {
+            let name = command.map_or_else(|| "an installer".into(), |it| it.join(" "));
+            log::info!("bench mode: would run {name} {}", image.path.display());
+            return Ok(None);
+        }
+        let Some(command) = command else { return Err(PlatformError::Missing(key)) };
+        let variables =
+            [("METERD_TARGET", target.name()), ("METERD_VERSION", image.version), ("METERD_HARDWARE", image.hardware)];
+        let with = Start { argument: image.path.as_os_str(), variables: &variables, input: lock };
+        program::start(command, with).map(Some).map_err(|err| PlatformError::Program(key, err))
+    }
+
     fn command(&self, verb: Verb) -> Option<&Command> {
         let (ntp, ptp) = (self.config.ntp.as_ref(), self.config.ptp.as_ref());
         match verb {
@@ -120,6 +146,24 @@ impl Platform {
             Verb::StartPtp => ptp.map(|it| &it.start),
             Verb::Reboot => self.config.reboot.as_ref(),
         }
+    }
+}
+
+/// What an installer is told of its image.
+#[derive(Clone, Copy)]
+pub struct Image<'a> {
+    /// The file.
+    pub path: &'a Path,
+    /// Its version.
+    pub version: &'a str,
+    /// The meter's hardware.
+    pub hardware: &'a str,
+}
+
+fn installer_key(target: Target) -> &'static str {
+    match target {
+        Target::Fw => "platform.install.fw",
+        Target::Kernel => "platform.install.kernel",
     }
 }
 

@@ -6,6 +6,7 @@ pub mod cmd;
 mod device;
 pub mod filter;
 pub mod long;
+mod providers;
 pub mod query;
 pub mod register;
 pub mod route;
@@ -78,14 +79,14 @@ pub fn handle(app: &Arc<App>, request: &mut Request) -> Answer {
     let Some(found) = route::find(&request.path) else {
         return Answer::Now(Reply::error(404, &format!("{}: no such resource.", request.path)));
     };
-    if request.method != found.method {
-        let text = format!("{}: only {} is allowed here.", request.path, found.method);
-        return Answer::Now(Reply::error(405, &text).with("Allow", found.method));
-    }
+    let Some(need) = found.need_of(&request.method) else {
+        let text = format!("{}: only {} is allowed here.", request.path, found.methods);
+        return Answer::Now(Reply::error(405, &text).with("Allow", found.methods));
+    };
     let identity = request.bearer.as_deref().and_then(|it| app.auth.verify(it, &request.peer));
     // A withheld body means that the gate could not verify the token; whatever the token may be worth a moment
     // later, the command that it was sent with is not complete.
-    if !found.need.met_by(identity.as_ref().map(|it| &it.rights)) || request.withheld {
+    if !need.met_by(identity.as_ref().map(|it| &it.rights)) || request.withheld {
         return Answer::Now(unauthorized(app, identity.as_ref()));
     }
     let query = match Query::parse(request.query.as_deref().unwrap_or("")) {
@@ -128,6 +129,12 @@ fn signed_in(
         Resource::StatusRoot => Ok(json!({})),
         Resource::Login | Resource::Register => unreachable!("handled before"),
         Resource::SysWlan => return sys::wlan(app, rest, query),
+        Resource::Providers(service) => return Answer::Now(providers::list(app, service, query)),
+        Resource::Service(service) if request.method == "DELETE" => {
+            let who = Who { user: identity.user.clone(), peer: request.peer.to_string() };
+            return without_options(query, || providers::end(app, service, who));
+        }
+        Resource::Service(service) => providers::active(app, service),
         Resource::SysDb => sys::database(app).map_err(|err| err.to_string()),
         Resource::Ledger => sys::ledger(app).map_err(|err| err.to_string()),
         plain => Ok(sys::value(app, plain)),
@@ -141,6 +148,7 @@ fn signed_in(
 /// A command of `/cmd`.
 fn command(app: &Arc<App>, request: &Request, resource: Resource, who: Who) -> Answer {
     match resource {
+        Resource::Activate => cmd::activate::run(app, &request.body, who),
         Resource::Cancel => cmd::cancel::run(app, &request.body, who),
         Resource::Clear => cmd::clear::run(app, &request.body, who),
         Resource::Db => long::database(app, who, request.respond_async),
@@ -148,6 +156,9 @@ fn command(app: &Arc<App>, request: &Request, resource: Resource, who: Who) -> A
         Resource::Homeplug => cmd::homeplug::run(app, request, who),
         Resource::Reboot => cmd::reboot::run(app, Why::Reboot, &request.body, who),
         Resource::SetTime => cmd::set_time::run(app, &request.body, who),
+        Resource::TestRemote => cmd::test_remote::run(app, &request.body, who),
+        Resource::TestEmail => cmd::test_email::run(app, &request.body, who),
+        Resource::Update => cmd::update::run(app, request, who),
         Resource::Wlan => cmd::wlan::run(app, request, who),
         other => unreachable!("{other:?} is no command"),
     }

@@ -1,6 +1,7 @@
 //! The router, on one screen: which resource a path names, its one method, and the right it needs.
 
 use crate::auth::Rights;
+use crate::drivers::provider::Service;
 
 /// What a request is about. Path members that select within a resource stay with [`Found::rest`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -13,6 +14,8 @@ pub enum Resource {
     Rights,
     /// `GET /auth/unauthorized`
     Unauthorized,
+    /// `POST /cmd/activate`
+    Activate,
     /// `POST /cmd/cancel`
     Cancel,
     /// `POST /cmd/clear`
@@ -27,10 +30,20 @@ pub enum Resource {
     Reboot,
     /// `POST /cmd/set-time`
     SetTime,
+    /// `POST /cmd/test-remote`
+    TestRemote,
+    /// `POST /cmd/test-email`
+    TestEmail,
+    /// `POST /cmd/update`
+    Update,
     /// `POST /cmd/wlan`
     Wlan,
+    /// `GET` and `DELETE /config/alert/reporter/web/service`, `/config/push/service`
+    Service(Service),
     /// `GET /config/net/hostname`
     Hostname,
+    /// `GET /providers/alert`, `/providers/push`
+    Providers(Service),
     /// `GET /register`
     Register,
     /// `GET /sys/status`: always empty, only somebody who knows a token may look.
@@ -63,6 +76,7 @@ impl Resource {
     /// The name of a command of `/cmd`.
     pub fn command(self) -> Option<&'static str> {
         Some(match self {
+            Resource::Activate => "activate",
             Resource::Cancel => "cancel",
             Resource::Clear => "clear",
             Resource::Db => "db",
@@ -70,6 +84,9 @@ impl Resource {
             Resource::Homeplug => "homeplug",
             Resource::Reboot => "reboot",
             Resource::SetTime => "set-time",
+            Resource::TestRemote => "test-remote",
+            Resource::TestEmail => "test-email",
+            Resource::Update => "update",
             Resource::Wlan => "wlan",
             _ => return None,
         })
@@ -107,12 +124,23 @@ impl Need {
 pub struct Found<'a> {
     /// The resource.
     pub resource: Resource,
-    /// The only method it has.
-    pub method: &'static str,
-    /// The right it needs.
+    /// The only method it has, or all of them with commas between, as in `Allow`.
+    pub methods: &'static str,
+    /// The right that its first method needs.
     pub need: Need,
     /// Members of the resource that the path goes on to name.
     pub rest: Vec<&'a str>,
+}
+
+impl Found<'_> {
+    /// The right that `method` needs; nothing if the resource has no such method.
+    pub fn need_of(&self, method: &str) -> Option<Need> {
+        match self.methods.split(", ").position(|it| it == method)? {
+            0 => Some(self.need),
+            // A second method is one that changes what the first one shows.
+            _ => Some(Need::Save),
+        }
+    }
 }
 
 /// Finds the resource of a path, with or without `/api` in front.
@@ -122,11 +150,12 @@ pub fn find(path: &str) -> Option<Found<'_>> {
     if parts.first() == Some(&"api") {
         parts.remove(0);
     }
-    let (resource, method, need, rest) = match parts.as_slice() {
+    let (resource, methods, need, rest) = match parts.as_slice() {
         ["auth", "login"] => (Resource::Login, "POST", Nobody, &[][..]),
         ["auth", "logout"] => (Resource::Logout, "GET", Login, &[][..]),
         ["auth", "rights"] => (Resource::Rights, "GET", Login, &[][..]),
         ["auth", "unauthorized"] => (Resource::Unauthorized, "GET", Login, &[][..]),
+        ["cmd", "activate"] => (Resource::Activate, "POST", Save, &[][..]),
         ["cmd", "cancel"] => (Resource::Cancel, "POST", Save, &[][..]),
         ["cmd", "clear"] => (Resource::Clear, "POST", Save, &[][..]),
         ["cmd", "db"] => (Resource::Db, "POST", Save, &[][..]),
@@ -134,8 +163,17 @@ pub fn find(path: &str) -> Option<Found<'_>> {
         ["cmd", "homeplug"] => (Resource::Homeplug, "POST", Save, &[][..]),
         ["cmd", "reboot"] => (Resource::Reboot, "POST", Save, &[][..]),
         ["cmd", "set-time"] => (Resource::SetTime, "POST", Save, &[][..]),
+        ["cmd", "test-remote"] => (Resource::TestRemote, "POST", Save, &[][..]),
+        ["cmd", "test-email"] => (Resource::TestEmail, "POST", Save, &[][..]),
+        ["cmd", "update"] => (Resource::Update, "POST", Save, &[][..]),
         ["cmd", "wlan"] => (Resource::Wlan, "POST", Save, &[][..]),
+        ["config", "alert", "reporter", "web", "service"] => {
+            (Resource::Service(Service::Alert), "GET, DELETE", View, &[][..])
+        }
+        ["config", "push", "service"] => (Resource::Service(Service::Push), "GET, DELETE", View, &[][..]),
         ["config", "net", "hostname"] => (Resource::Hostname, "GET", View, &[][..]),
+        ["providers", "alert"] => (Resource::Providers(Service::Alert), "GET", View, &[][..]),
+        ["providers", "push"] => (Resource::Providers(Service::Push), "GET", View, &[][..]),
         ["register"] => (Resource::Register, "GET", View, &[][..]),
         ["sys", "status"] => (Resource::StatusRoot, "GET", View, &[][..]),
         ["sys", "status", rest @ ..] => (Resource::Status, "GET", Login, rest),
@@ -153,7 +191,7 @@ pub fn find(path: &str) -> Option<Found<'_>> {
     };
     // An empty member is a doubled or trailing slash, which names nothing.
     let rest = rest.to_vec();
-    (!rest.contains(&"")).then_some(Found { resource, method, need, rest })
+    (!rest.contains(&"")).then_some(Found { resource, methods, need, rest })
 }
 
 #[cfg(test)]
@@ -197,11 +235,33 @@ mod tests {
     }
 
     #[test]
+    fn what_changes_something_needs_save() {
+        for path in ["/config/push/service", "/config/alert/reporter/web/service"] {
+            let found = find(path).unwrap();
+            let needs = ["GET", "DELETE", "POST", "GET, DELETE", ""].map(|it| found.need_of(it));
+            assert_eq!(needs, [Some(Need::View), Some(Need::Save), None, None, None]);
+        }
+    }
+
+    #[test]
     fn every_command_needs_save_and_post() {
-        let commands = ["cancel", "clear", "db", "factory-restore", "homeplug", "reboot", "set-time", "wlan"];
+        let commands = [
+            "activate",
+            "cancel",
+            "clear",
+            "db",
+            "factory-restore",
+            "homeplug",
+            "reboot",
+            "set-time",
+            "test-email",
+            "test-remote",
+            "update",
+            "wlan",
+        ];
         for path in commands.map(|it| format!("/cmd/{it}")) {
             let found = find(&path).unwrap();
-            assert_eq!((found.method, found.need), ("POST", Need::Save), "{path}");
+            assert_eq!((found.methods, found.need), ("POST", Need::Save), "{path}");
             assert_eq!(Some(path.as_str()), found.resource.command().map(|it| format!("/cmd/{it}")).as_deref());
         }
     }

@@ -6,10 +6,20 @@ pub mod clock;
 pub mod factory;
 pub mod homeplug;
 pub mod power;
+pub mod provider;
+pub mod reach;
 pub mod register_db;
+pub mod remote;
+pub mod smtp;
+pub mod update;
 pub mod wlan;
 
+use std::sync::Arc;
+
 use serde_json::Value;
+
+/// The question whether somebody wants the work to stop, for what outlives a borrow of [`Watch`].
+pub type CancelFlag = Arc<dyn Fn() -> bool + Send + Sync>;
 
 /// How a driver whose work takes time looks back at whoever runs it.
 pub trait Watch: Sync {
@@ -17,7 +27,14 @@ pub trait Watch: Sync {
     fn cancelled(&self) -> bool;
     /// How far it is, between 0 and 1.
     fn progress(&self, share: f64);
+    /// What it does now, in a tag of the WebAPI with its arguments; for work that has such tags.
+    fn info(&self, _tag: &'static str, _args: Vec<String>) {}
     /// What is known of the result so far; shown while the work goes on, and as a rule on disk when this returns, so
     /// that it is known even if the power fails next.
     fn result(&self, value: Value);
+    /// [`Watch::cancelled`] for a library that keeps what it asks, which the HTTP client does. A watch that is never given
+    /// to one need not have it.
+    fn flag(&self) -> CancelFlag {
+        Arc::new(|| false)
+    }
 }

@@ -78,6 +78,13 @@ impl Op {
         state.status.info = Some(info);
     }
 
+    /// Notes the current action alone, with the arguments of its tag.
+    pub fn info(&self, tag: &'static str, args: Vec<String>) {
+        let mut state = self.state();
+        state.status.info = Some(tag.into());
+        state.status.args = args;
+    }
+
     /// Notes progress alone.
     pub fn progress(&self, share: f64) {
         self.state().status.progress = Some(share);

@@ -14,7 +14,7 @@ use super::status::{Fault, Outcome};
 use super::store::{BeginError, Store, in_transaction, ledger_line, new_status};
 use super::table::Op;
 use super::token::Token;
-use crate::drivers::Watch;
+use crate::drivers::{CancelFlag, Watch};
 use crate::sys::clock;
 
 /// Operations that run at once.
@@ -46,13 +46,27 @@ pub struct Work {
     store: Arc<Store>,
 }
 
+/// Whether an operation is to end, because somebody asked for that or because the meter goes down.
+fn is_to_end(op: &Op, store: &Store) -> bool {
+    op.is_cancelled() || store.threads.stopping.load(Ordering::Relaxed)
+}
+
 impl Watch for Work {
     fn cancelled(&self) -> bool {
-        self.op.is_cancelled() || self.store.threads.stopping.load(Ordering::Relaxed)
+        is_to_end(&self.op, &self.store)
+    }
+
+    fn flag(&self) -> CancelFlag {
+        let (op, store) = (Arc::clone(&self.op), Arc::clone(&self.store));
+        Arc::new(move || is_to_end(&op, &store))
     }
 
     fn progress(&self, share: f64) {
         self.op.progress(share);
+    }
+
+    fn info(&self, tag: &'static str, args: Vec<String>) {
+        self.op.info(tag, args);
     }
 
     fn result(&self, value: Value) {

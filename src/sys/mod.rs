@@ -5,6 +5,7 @@
 pub mod clock;
 pub mod dir;
 pub mod fs;
+pub mod heap;
 pub mod host;
 pub mod net;
 pub mod packet;
@@ -13,6 +14,7 @@ pub mod privilege;
 pub mod process;
 pub mod program;
 pub mod random;
+pub mod serial;
 
 use std::io;
 

@@ -1,6 +1,6 @@
 //! Addresses: the machine's own interfaces, and which addresses count as one peer.
 
-use std::ffi::CStr;
+use std::ffi::{CStr, CString};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, UdpSocket};
 
@@ -82,6 +82,14 @@ pub fn interface_towards(peer: IpAddr) -> io::Result<Option<String>> {
         }
     })?;
     Ok(res)
+}
+
+/// The number of an interface; nothing if there is none of this name.
+pub fn interface_index(name: &str) -> Option<u32> {
+    let name = CString::new(name).ok()?;
+    // SAFETY: the name is a live C string; the call only reads it.
+    let index = unsafe { libc::if_nametoindex(name.as_ptr()) };
+    (index != 0).then_some(index)
 }
 
 /// Shows every address of every interface (getifaddrs(3)).

@@ -1,5 +1,6 @@
 //! One file per command: bytes become a command, and its errors name the member at fault.
 
+pub mod activate;
 pub mod cancel;
 pub mod clear;
 pub mod db;
@@ -7,6 +8,9 @@ pub mod db_body;
 pub mod homeplug;
 pub mod reboot;
 pub mod set_time;
+pub mod test_remote;
+pub mod test_email;
+pub mod update;
 pub mod wlan;
 
 use std::fmt;
