@@ -44,7 +44,7 @@ def reboot(vm, tally):
     vm.sh("rm -f /data/reboots")
     operation = vm.api.call("POST", "/cmd/db", test_service.upload(40), Prefer="respond-async")["token"]
     status = vm.api.status(operation)
-    tally.check("an operation runs when the reboot is asked for", not status["done"] and status["progress"] < 0.7, status)
+    tally.check("an operation runs when the reboot is asked for", not status["done"], status)
     began = time.monotonic()
     reply = vm.api.call("POST", "/cmd/reboot", {})
     answered = time.monotonic() + offset
