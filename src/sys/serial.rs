@@ -34,6 +34,9 @@ pub struct Line {
     pub two_stops: bool,
 }
 
+/// The bits of an input speed of its own; zero means that it is the output's.
+const CIBAUD: libc::tcflag_t = 0o2_003_600_000;
+
 /// Speeds that every Linux knows by a constant.
 pub const SPEEDS: [u32; 11] = [300, 600, 1200, 2400, 4800, 9600, 19200, 38400, 57600, 115_200, 230_400];
 
@@ -91,11 +94,11 @@ impl Port {
         check(unsafe { libc::ioctl(fd, libc::TIOCEXCL) })?;
         let port = Port { file, before };
         let mut wanted = before;
-        // SAFETY: `wanted` is a live structure that was filled by tcgetattr; both calls change only its fields.
-        unsafe {
-            libc::cfmakeraw(&mut wanted);
-            check(libc::cfsetspeed(&mut wanted, code))?;
-        }
+        // SAFETY: `wanted` is a live structure that was filled by tcgetattr; the call changes only its fields.
+        unsafe { libc::cfmakeraw(&mut wanted) };
+        // Both speeds are these bits of the flags. The C library's functions for them cannot be linked statically on
+        // every target.
+        wanted.c_cflag = (wanted.c_cflag & !(libc::CBAUD | CIBAUD)) | code;
         wanted.c_cflag &= !(libc::CSIZE | libc::PARENB | libc::PARODD | libc::CSTOPB | libc::CRTSCTS);
         wanted.c_cflag |= libc::CS8 | libc::CREAD | libc::CLOCAL;
         wanted.c_cflag |= match line.parity {
@@ -114,8 +117,7 @@ impl Port {
         set(fd, &wanted)?;
         // tcsetattr is content when anything could be set, so a speed that the port cannot do shows only here.
         let now = attributes(fd)?;
-        // SAFETY: it reads a live structure that was filled by tcgetattr.
-        if unsafe { libc::cfgetospeed(&now) } != code {
+        if now.c_cflag & libc::CBAUD != code {
             return Err(unsupported("the port does not take this speed"));
         }
         port.flush()?;
