@@ -11,9 +11,9 @@ need() {
 	command -v "$1" >/dev/null || { echo "dist.sh: $1 is missing (Debian: $2)" >&2 && exit 1; }
 }
 
-# rustup has no musl for armv7, so that one is linked with glibc, statically as well; it looks up no names and loads no
-# modules, which is what such a binary cannot do. 64-bit time and file offsets are a choice
-# there, and SQLite needs both.
+# rustup has no musl for armv7, so that one is linked with glibc, statically as well; it loads no modules and looks up
+# names by itself, which the C library of such a binary could not do. 64-bit time and file offsets are a choice there,
+# and SQLite needs both.
 x86_64() {
 	need musl-gcc musl-tools
 	target=x86_64-unknown-linux-musl
@@ -43,7 +43,7 @@ for arch in "$@"; do
 	case $arch in x86_64 | aarch64 | armv7) "$arch" ;; *) echo "dist.sh: $arch is none of ours" >&2 && exit 2 ;; esac
 	rustup target list --installed | grep -qx "$target" || rustup target add "$target"
 	cargo build --release --bin meterd --target "$target"
-	cp "target/$target/release/meterd" "target/dist/meterd-$arch"
+	cp "${CARGO_TARGET_DIR:-target}/$target/release/meterd" "target/dist/meterd-$arch"
 	if readelf -lW "target/dist/meterd-$arch" | grep -q INTERP; then
 		echo "dist.sh: meterd-$arch is not static" >&2 && exit 1
 	fi
