@@ -125,6 +125,28 @@ impl PacketSocket {
         }
     }
 
+    /// Has the kernel drop every frame that lacks one of these bytes in its place, or that is for another machine, so that
+    /// they take no room in the receive queue. What waits there already stays.
+    pub fn expect(&self, bytes: &[(usize, u8)]) -> io::Result<()> {
+        let mut program = vec![load(SKF_AD_PKTTYPE), equals(u32::from(libc::PACKET_HOST), bytes.len() * 2)];
+        for (done, (at, value)) in bytes.iter().enumerate() {
+            program.push(load(*at as u32));
+            program.push(equals(u32::from(*value), (bytes.len() - done - 1) * 2));
+        }
+        program.push(verdict(u32::MAX));
+        program.push(verdict(0));
+        // A jump counts in eight bits, so more than this would go astray.
+        if program.len() > usize::from(u8::MAX) {
+            return Err(io::ErrorKind::InvalidInput.into());
+        }
+        let filter = libc::sock_fprog { len: program.len() as u16, filter: program.as_mut_ptr() };
+        let size = size_of::<libc::sock_fprog>() as libc::socklen_t;
+        let (fd, level) = (self.fd.as_raw_fd(), libc::SOL_SOCKET);
+        // SAFETY: `filter` and the program it points to are live, of the sizes they say; the kernel copies them.
+        check(unsafe { libc::setsockopt(fd, level, libc::SO_ATTACH_FILTER, (&raw const filter).cast(), size) })?;
+        Ok(())
+    }
+
     /// Throws away what has arrived so far.
     pub fn drain(&self) -> io::Result<()> {
         for _ in 0..MAX_DRAINED {
@@ -153,6 +175,25 @@ impl PacketSocket {
             _ => Err(err),
         }
     }
+}
+
+/// Where a filter finds for whom a frame is (linux/filter.h: SKF_AD_OFF + SKF_AD_PKTTYPE).
+const SKF_AD_PKTTYPE: u32 = 0xffff_f004;
+
+/// Loads the byte at this place; a frame that is too short for it is dropped.
+fn load(at: u32) -> libc::sock_filter {
+    libc::sock_filter { code: (libc::BPF_LD | libc::BPF_B | libc::BPF_ABS) as u16, jt: 0, jf: 0, k: at }
+}
+
+/// Goes on if the byte is this one, otherwise to the end of the program, past `left` more steps and the good verdict.
+fn equals(value: u32, left: usize) -> libc::sock_filter {
+    let code = (libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K) as u16;
+    libc::sock_filter { code, jt: 0, jf: left as u8 + 1, k: value }
+}
+
+/// Ends the program: so many bytes of the frame are kept.
+fn verdict(bytes: u32) -> libc::sock_filter {
+    libc::sock_filter { code: (libc::BPF_RET | libc::BPF_K) as u16, jt: 0, jf: 0, k: bytes }
 }
 
 fn blank() -> libc::sockaddr_ll {

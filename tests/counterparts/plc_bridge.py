@@ -86,7 +86,7 @@ class Line:
     faults: dict = field(default_factory=dict)  # By MAC as text.
     layouts: tuple = (0, 1)  # Header versions in which the network is listed.
     silent: bool = False  # Nobody answers anything.
-    noise: bool = False  # Frames that mean nothing come as fast as they can.
+    noise: bool = False  # Frames that mean nothing come by the thousand.
     settle: float = 0  # Seconds that a bridge is deaf after it took a key.
     seen: list = field(default_factory=list)  # (time, frame) of every request.
 
@@ -197,7 +197,8 @@ class Line:
 
     def make_noise(self):
         """Frames near enough to the awaited answers that a careless reader would take them."""
-        while not self.stopped.wait(0 if self.noise and self.seen else 0.05):
+        # Not without a pause: this program has to answer as well.
+        while not self.stopped.wait(0.001 if self.noise and self.seen else 0.05):
             if not self.noise or not self.seen:
                 continue
             host, own = self.seen[-1][1][6:12], next(it.mac for it in self.bridges if it.local)

@@ -120,6 +120,20 @@ impl Request {
         fits.then(|| &frame[at..])
     }
 
+    /// Where in a frame which byte stands if [`Request::confirmed_by`] may like it, for a filter that keeps others from
+    /// taking up room: to the one that asks, from the one that is asked if that is one station.
+    pub fn confirmation(&self) -> Vec<(usize, u8)> {
+        let mut res: Vec<_> = (0..6).zip(self.bytes[6..12].iter().copied()).collect();
+        if self.bytes[..6] != Mac::LOCAL_BRIDGES.0 && self.bytes[0] & 1 == 0 {
+            res.extend((6..12).zip(self.bytes[..6].iter().copied()));
+        }
+        let [low, high] = (self.kind as u16 + 1).to_le_bytes();
+        res.extend([(14, self.version as u8), (15, low), (16, high)]);
+        let oui = payload_at(self.version) - OUI.len();
+        res.extend((oui..).zip(OUI));
+        res
+    }
+
     /// The networks in the payload of this request's confirmation; `None` if it does not hold what it announces.
     pub fn networks(&self, payload: &[u8]) -> Option<Vec<Network>> {
         let layout = match self.version {
@@ -238,6 +252,30 @@ mod tests {
             frame[at] ^= 1;
             assert!(request.confirmed_by(&frame).is_none(), "byte {at}");
         }
+    }
+
+    #[test]
+    fn a_filter_lets_every_confirmation_through_and_no_request_back_in() {
+        let passes = |request: &Request, frame: &[u8]| request.confirmation().iter().all(|(at, it)| frame[*at] == *it);
+        let key = network_key();
+        for (request, capture) in [
+            (Request::set_local_key(HOST, LOCAL, &key), "plctool-local"),
+            (Request::set_local_key(HOST, Mac::LOCAL_BRIDGES, &key), "plctool-local"),
+            (Request::version(HOST, Mac::LOCAL_BRIDGES), "swver-int6k"),
+            (Request::network_info(HOST, LOCAL, Version::V0), "nwinfo-int6k"),
+            (Request::network_info(HOST, LOCAL, Version::V1), "nwinfo-plctool"),
+        ] {
+            let good = golden(capture, 2);
+            assert!(request.confirmed_by(&good).is_some() && passes(&request, &good), "{capture}");
+            assert!(!passes(&request, request.bytes()), "{capture}");
+            for (at, _) in request.confirmation() {
+                let mut frame = good.clone();
+                frame[at] ^= 1;
+                assert!(!passes(&request, &frame), "{capture}, byte {at}");
+            }
+        }
+        let stranger = Request::set_local_key(HOST, mac("00:b0:52:ba:be:99"), &key);
+        assert!(!passes(&stranger, &golden("plctool-local", 2)));
     }
 
     #[test]

@@ -26,6 +26,8 @@ pub trait Wire {
     fn send(&mut self, frame: &[u8]) -> io::Result<()>;
     /// The length of the next frame that is for us, put into `buffer`; `None` if there was none within `wait`.
     fn receive(&mut self, buffer: &mut [u8], wait: Duration) -> io::Result<Option<usize>>;
+    /// From now on only frames with these bytes in these places need to come; a flood of others can then push none out.
+    fn expect(&mut self, bytes: &[(usize, u8)]) -> io::Result<()>;
     /// Throws away what has arrived; it must end even while more arrives.
     fn drain(&mut self) -> io::Result<()>;
 }
@@ -81,6 +83,7 @@ impl<'a> Link<'a> {
         cancel: Cancel,
         see: &mut dyn FnMut(&[u8]) -> bool,
     ) -> Result<bool, LinkError> {
+        self.wire.expect(&request.confirmation()).map_err(LinkError::NotSent)?;
         // The system reports once that the interface was down for a while; whether it still is, sending tells.
         if let Err(LinkError::Cancelled) = self.listen(GAP, cancel, &mut |_| false) {
             return Err(LinkError::Cancelled);
@@ -132,6 +135,10 @@ impl Wire for PacketSocket {
 
     fn receive(&mut self, buffer: &mut [u8], wait: Duration) -> io::Result<Option<usize>> {
         PacketSocket::receive(self, buffer, wait)
+    }
+
+    fn expect(&mut self, bytes: &[(usize, u8)]) -> io::Result<()> {
+        PacketSocket::expect(self, bytes)
     }
 
     fn drain(&mut self) -> io::Result<()> {
