@@ -113,8 +113,13 @@ impl<'a> Transcript<'a> {
     }
 
     fn masked(&self, line: String) -> String {
-        // A code stays what it is, whatever the password.
-        let Some((code, text)) = line.split_at_checked(3) else { return line };
+        // A code stays what it is, whatever the password. What does not begin with one is searched from its first byte:
+        // a server may repeat what it was sent.
+        let is_code = |it: &str| it.bytes().all(|it| it.is_ascii_digit());
+        let (code, text) = match line.split_at_checked(3) {
+            Some((code, text)) if is_code(code) && (text.is_empty() || text.starts_with([' ', '-'])) => (code, text),
+            _ => ("", line.as_str()),
+        };
         let mut res = Cow::Borrowed(text);
         for secret in &self.inner().secrets {
             if let Ok(secret) = std::str::from_utf8(secret.expose())
@@ -208,8 +213,11 @@ mod tests {
         check(&["swordfish"], "535 no user joe/swordfish swordfish", "535 no user joe/*** ***");
         check(&["pässw0rd \"x\"", "cMOkc3N3"], "535 pässw0rd \"x\" cMOkc3N3", "535 *** ***");
         check(&["fish", "swordfish"], "250-swordfish fish", "250-*** ***");
-        check(&["2502"], "2502 odd", "2502 odd");
-        check(&["5357"], "5357535 7", "5357535 7");
+        check(&["250"], "250 odd 250", "250 odd ***");
+        // What does not begin with a code is a repetition like any other.
+        check(&["2502"], "2502 odd", "*** odd");
+        check(&["c3dvcmRmaXNo"], "c3dvcmRmaXNo", "***");
+        check(&["pässwörd"], "pässwörd", "***");
         check(&["abc", ""], "250 abc", "250 abc");
         check(&["swordfish"], "25", "25");
     }
