@@ -19,7 +19,9 @@ mod version;
 pub use failure::Failure;
 pub use version::Version;
 
-use std::path::PathBuf;
+use std::fs::File;
+use std::io;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -127,6 +129,12 @@ pub fn list(plan: &Plan, reach: &Reach, look: &Lookout) -> Result<Offer, Failure
     })
 }
 
+/// Keeps installers from being started for as long as the file lives; nothing if one is at work, which must not lose its
+/// power.
+pub fn keep_installers_away(state_dir: &Path) -> io::Result<Option<File>> {
+    Folder::open(state_dir)?.lock()
+}
+
 /// Fetches an image and installs it. The value is what there is to tell: what was to be installed, how far that got,
 /// and of a failure its words, because tags have none.
 pub fn install(plan: &Plan, reach: &Reach, platform: &Platform, watch: &dyn Watch) -> (Value, Result<(), Failure>) {
@@ -150,7 +158,7 @@ fn course(
         return Err(Failure::Missing(key));
     }
     let folder = Folder::open(&plan.state_dir)?;
-    let lock = folder.lock()?.ok_or(Failure::InstallerBusy)?;
+    folder.lock()?.ok_or(Failure::InstallerBusy)?;
     let look = Lookout::new(watch, FETCH_WITHIN);
     watch.info("CHKSIG", vec![MANIFEST.into()]);
     watch.progress(0.0);
@@ -170,9 +178,8 @@ fn course(
     };
     stage("download");
     let path = plan.download(image, &folder, reach, &look)?;
-    if watch.cancelled() {
-        return Err(Failure::Cancelled);
-    }
+    // Meanwhile nobody can have taken the lock but a meter that goes down.
+    let Some(lock) = folder.lock()?.filter(|_| !watch.cancelled()) else { return Err(Failure::Cancelled) };
     // From here on a power cut or a restart leaves what the installer has made of it: the result says that it was at
     // work.
     stage("install");

@@ -5,7 +5,7 @@
 //! update/seen.json     when the newest manifest of each branch was issued
 //! update/image.json    which image the file is, or is to become
 //! update/image/NAME    the image, as far as it was fetched
-//! update/lock          empty; locked while an update runs, and by the installer itself
+//! update/lock          empty; locked by an installer at work, and by whoever must not have one started
 //! ```
 
 use std::collections::BTreeMap;
@@ -13,6 +13,8 @@ use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -22,6 +24,12 @@ use crate::sys::fs::{private_dir, replace};
 
 /// Branches whose manifests are remembered; a client may name any, but only signed ones get here.
 const MAX_SEEN: usize = 64;
+
+/// A lock that was given up a moment ago may still be held by a program that another thread is just starting, until that
+/// has become itself; so it is tried a few times...
+const LOCK_TRIES: u32 = 10;
+/// ...with this pause in between.
+const LOCK_PAUSE: Duration = Duration::from_millis(20);
 
 /// The folder of updates.
 pub struct Folder {
@@ -60,15 +68,20 @@ impl Folder {
         &self.path
     }
 
-    /// Takes the lock of updates; nothing if somebody has it, which can only be an installer of an earlier run.
+    /// Takes the lock of installers; nothing if somebody has it: an installer, of this run or of an earlier one, or a
+    /// meter that goes down.
     pub fn lock(&self) -> io::Result<Option<File>> {
-        let options = || OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).to_owned();
-        let file = options().open(self.path.join("lock"))?;
-        match file.try_lock() {
-            Ok(()) => Ok(Some(file)),
-            Err(TryLockError::WouldBlock) => Ok(None),
-            Err(TryLockError::Error(err)) => Err(err),
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).create(true).truncate(false).mode(0o600);
+        let file = options.open(self.path.join("lock"))?;
+        for _ in 0..LOCK_TRIES {
+            match file.try_lock() {
+                Ok(()) => return Ok(Some(file)),
+                Err(TryLockError::WouldBlock) => thread::sleep(LOCK_PAUSE),
+                Err(TryLockError::Error(err)) => return Err(err),
+            }
         }
+        Ok(None)
     }
 
     /// When the newest manifest was issued that has been seen of this branch.
@@ -235,8 +248,6 @@ mod tests {
         let lock = folder.lock().unwrap();
         assert!(lock.is_some() && folder.lock().unwrap().is_none());
         drop(lock);
-        // A program that another test has just started may still hold a copy, until it has become itself.
-        let mut tries = (0..100).map(|_| std::thread::sleep(std::time::Duration::from_millis(10)));
-        assert!(tries.any(|()| folder.lock().unwrap().is_some()));
+        assert!((0..10).any(|_| folder.lock().unwrap().is_some()));
     }
 }
