@@ -28,13 +28,13 @@ struct Body {
 
 /// What is to be done with an order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Action {
+pub(super) enum Action {
     List,
     Install,
 }
 
 /// The order of a body.
-fn parse(body: &[u8]) -> Result<(Action, Order), BadMember> {
+pub(super) fn parse(body: &[u8]) -> Result<(Action, Order), BadMember> {
     let body = members(body)?;
     let action = match text("action", body.action)?.as_deref() {
         Some("list") => Action::List,

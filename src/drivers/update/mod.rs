@@ -9,8 +9,8 @@
 mod download;
 mod failure;
 mod installer;
-mod manifest;
-mod signature;
+pub mod manifest;
+pub mod signature;
 mod state;
 #[cfg(test)]
 mod testing;
@@ -132,8 +132,10 @@ pub fn list(plan: &Plan, reach: &Reach, look: &Lookout) -> Result<Offer, Failure
 pub fn install(plan: &Plan, reach: &Reach, platform: &Platform, watch: &dyn Watch) -> (Value, Result<(), Failure>) {
     let mut known = json!({ "target": plan.order.target.name(), "branch": plan.branch });
     let res = course(plan, reach, platform, watch, &mut known);
-    if let Err(err) = &res {
-        known["message"] = json!(err.to_string());
+    match &res {
+        Ok(()) => {}
+        Err(Failure::Cancelled) => known["message"] = json!(format!("{}; nothing was installed.", watch.reason())),
+        Err(err) => known["message"] = json!(err.to_string()),
     }
     (known, res)
 }
@@ -164,18 +166,17 @@ fn course(
         Some(withheld) => return Err(plan.refusal(image, withheld)),
         None => {}
     }
-    let mut stage = |name: &str| {
-        known["stage"] = json!(name);
-        watch.result(known.clone());
-    };
-    stage("download");
+    known["stage"] = json!("download");
+    watch.growing(known.clone());
     let path = plan.download(image, &folder, reach, &look)?;
-    if watch.cancelled() {
-        return Err(Failure::Cancelled);
-    }
     // From here on a power cut or a restart leaves what the installer has made of it: the result says that it was at
     // work.
-    stage("install");
+    known["stage"] = json!("install");
+    watch.intent(known.clone());
+    if watch.cancelled() {
+        known["stage"] = json!("download");
+        return Err(Failure::Cancelled);
+    }
     watch.info("INSTALL", vec![version.clone()]);
     watch.progress(INSTALL.0);
     let told = platform::Image { path: &path, version: &version, hardware: &plan.installed.hardware };
