@@ -1,5 +1,5 @@
-//! Whatever is sent to a command: its body is understood or refused in words that name a member and repeat no secret; what
-//! is understood is JSON, means the same however it is spaced, and with every `null` left out.
+//! Whatever is sent to a command: its body is understood or refused in words that repeat no secret; what is understood is
+//! JSON, means the same however it is spaced, and with every `null` left out.
 
 use std::path::PathBuf;
 use std::sync::LazyLock;
@@ -47,8 +47,7 @@ pub fn check(data: &[u8]) {
             assert_eq!(ask(command, &again), Ok(()), "{command}: {}", String::from_utf8_lossy(&again));
         }
         Err(text) => {
-            let (name, reason) = text.split_once(' ').expect("a name and a reason");
-            assert!(!name.is_empty() && !reason.is_empty(), "{text:?}");
+            assert!(!text.is_empty());
             for name in SECRETS {
                 let Some(said) = &said else { continue };
                 assert!(!repeats(command, &text, said, name), "{text:?}");

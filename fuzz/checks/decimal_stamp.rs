@@ -49,5 +49,5 @@ fn by_digits(text: &str) -> Option<u128> {
     let seconds: u128 = if significant.is_empty() { 0 } else { significant.parse().ok()? };
     let padded = format!("{fraction}000000000");
     let nanos: u128 = padded[..9].parse().ok()?;
-    (seconds <= LATEST).then_some(seconds * 1_000_000_000 + nanos)
+    (seconds <= LATEST).then(|| seconds * 1_000_000_000 + nanos)
 }

@@ -136,6 +136,7 @@ def cancels(tally, meter, certificates):
         worst = max(worst, took)
         ended = running and status.get("error") == "CANCELED" and took < CANCEL_WITHIN
         tally.check(f"{name} can be cancelled", ended, f"{running} {took:.2f} s {status}")
+    os.remove(certificates.path("slow"))
     print(f"figure: a cancelled activation ends after at most {worst:.2f} s")
     tally.check("the service is as before", active(meter) == "grant")
 
