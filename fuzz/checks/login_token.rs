@@ -19,14 +19,14 @@ static DOOR: LazyLock<Door> = LazyLock::new(|| {
     let mut config = Config { state_dir: folder.clone(), ..Config::default() };
     std::fs::create_dir_all(&folder).unwrap();
     let password = Secret::from("correct horse".to_string());
-    let privileges = Privileges::parse("unlimited_save,view_settings").ok().expect("privileges");
+    let privileges = Privileges::parse("unlimited_save,view_settings").unwrap();
     users::set(&folder, &config.realm, "owner", &password, privileges).unwrap();
     // A file that has no name any more, so that nothing is left behind: the users are looked at again every second.
     let file = std::fs::File::open(users::path(&folder)).unwrap();
     config.factory_users = Some(format!("/proc/self/fd/{}", file.as_raw_fd()).into());
     std::mem::forget(file);
     std::fs::remove_dir_all(&folder).unwrap();
-    let auth = Auth::open(&config).ok().expect("users that were just set");
+    let auth = Auth::open(&config).unwrap();
     let token = auth.mint("owner").expect("a user");
     Door { auth, token }
 });
