@@ -33,7 +33,7 @@ impl Why {
 }
 
 /// No body, `{}` and `null` are the same.
-fn parse(body: &[u8]) -> Result<(), BadMember> {
+pub(super) fn parse(body: &[u8]) -> Result<(), BadMember> {
     let nothing = "must be empty, {} or null; this command takes no members.";
     if body.trim_ascii().is_empty() {
         return Ok(());

@@ -28,13 +28,13 @@ struct Body {
 
 /// What is to be done with an order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Action {
+pub(super) enum Action {
     List,
     Install,
 }
 
 /// The order of a body.
-fn parse(body: &[u8]) -> Result<(Action, Order), BadMember> {
+pub(super) fn parse(body: &[u8]) -> Result<(Action, Order), BadMember> {
     let body = members(body)?;
     let action = match text("action", body.action)?.as_deref() {
         Some("list") => Action::List,
@@ -101,7 +101,7 @@ fn list(app: &App, plan: &Plan, exchange: Exchange) {
 }
 
 fn install(app: Arc<App>, plan: Plan, target: Target, who: Who, exchange: Exchange) {
-    let command = format!("update install {}", target.name());
+    let command = format!("update install {}{}", target.name(), plan.wishes());
     let launch = Launch { kind: "update", command: command.clone(), who: who.clone() };
     let begun = {
         let app = Arc::clone(&app);

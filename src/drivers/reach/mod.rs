@@ -7,6 +7,7 @@ mod error;
 pub mod http;
 mod policy;
 mod tls;
+mod verifier;
 mod wire;
 
 #[cfg(test)]

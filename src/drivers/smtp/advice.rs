@@ -105,13 +105,29 @@ fn wrong_port(tried: Tried) -> String {
 
 fn tls(fault: &TlsFault, tried: Tried) -> String {
     match fault {
-        TlsFault::Expired | TlsFault::NotYetValid => {
-            "check the meter's clock first, then the server's certificate.".into()
+        TlsFault::Expired => {
+            "the server's certificate has expired: check the meter's clock first, then renew the certificate.".into()
+        }
+        TlsFault::NotYetValid => {
+            "the server's certificate is not valid yet: check the meter's clock first, then the certificate.".into()
         }
         TlsFault::WrongName(_) => {
             "give the smarthost by the name that is in its certificate (TLS name mismatch).".into()
         }
-        TlsFault::UnknownIssuer => "if the certificate is of your own authority, add that to tls.ca_file.".into(),
+        TlsFault::UnknownIssuer => {
+            "nobody known vouches for the server's certificate: if its issuer is your own authority, add that to \
+             tls.ca_file."
+                .into()
+        }
+        TlsFault::SelfSigned => {
+            "the server's certificate is self-signed: if the server is yours, add the certificate to tls.ca_file."
+                .into()
+        }
+        TlsFault::Authority => {
+            "the server's certificate is an authority's, as openssl makes self-signed ones: make it one that is none \
+             (CA:FALSE), and add that to tls.ca_file."
+                .into()
+        }
         TlsFault::NotTls => wrong_port(tried),
         TlsFault::BadName(_) => "give the smarthost by its name.".into(),
         TlsFault::Roots(_) => "repair tls.ca_file in the meter's configuration.".into(),
@@ -279,7 +295,10 @@ mod tests {
             (Step::Connect, SMARTHOST, ReachError::NoSuchHost("x".into()), "smarthost"),
             (Step::Handshake, SMARTHOST, ReachError::Tls(TlsFault::WrongName("x".into())), "name mismatch"),
             (Step::Handshake, SMARTHOST, ReachError::Tls(TlsFault::UnknownIssuer), "tls.ca_file"),
-            (Step::Handshake, SMARTHOST, ReachError::Tls(TlsFault::Expired), "clock"),
+            (Step::Handshake, SMARTHOST, ReachError::Tls(TlsFault::SelfSigned), "self-signed: if"),
+            (Step::Handshake, SMARTHOST, ReachError::Tls(TlsFault::Authority), "CA:FALSE"),
+            (Step::Handshake, SMARTHOST, ReachError::Tls(TlsFault::Expired), "has expired: check the meter's clock"),
+            (Step::Handshake, SMARTHOST, ReachError::Tls(TlsFault::NotYetValid), "not valid yet: check"),
         ];
         for (step, tried, err, expect) in cases {
             let got = remedy(&Trouble::Way(step, err), tried).unwrap();

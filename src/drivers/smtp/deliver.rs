@@ -127,7 +127,7 @@ pub fn send(order: &Order, reach: &Reach, watch: &dyn Watch) -> (Value, Result<(
         Err(trouble) => trouble,
     };
     if matches!(trouble, Trouble::Way(_, ReachError::Stopped(Stop::Cancelled))) {
-        return (log.finish("Cancelled."), Err(MailError::Cancelled));
+        return (log.finish(&format!("{}.", watch.reason())), Err(MailError::Cancelled));
     }
     let mut reason = trouble.to_string();
     if matches!(trouble, Trouble::Way(_, ReachError::Stopped(Stop::Late))) && look.check().is_err() {

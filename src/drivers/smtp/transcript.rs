@@ -12,7 +12,7 @@ use crate::drivers::wlan::Hidden;
 use crate::drivers::{CancelFlag, Watch};
 use crate::sys::clock;
 
-/// How often the growing log is shown at most; each time is a row that is synced to flash.
+/// How often the growing log is shown at most; each time may be a row that is synced to flash.
 const SHOW_EVERY: Duration = Duration::from_millis(250);
 /// Bytes of the log; what a server says beyond that is left out, what the meter says of it is not.
 const LOG: usize = 32 * 1024;
@@ -42,7 +42,6 @@ struct Inner {
 
 impl Watch for Transcript<'_> {
     fn cancelled(&self) -> bool {
-        // Whoever cancels does not wait for one more row of the journal.
         if self.watch.cancelled() {
             return true;
         }
@@ -56,6 +55,10 @@ impl Watch for Transcript<'_> {
 
     fn result(&self, value: Value) {
         self.watch.result(value);
+    }
+
+    fn reason(&self) -> &'static str {
+        self.watch.reason()
     }
 
     fn flag(&self) -> CancelFlag {
@@ -163,8 +166,7 @@ impl<'a> Transcript<'a> {
         inner.shown_at = Some(now);
         let value = result(inner.text.trim_end().into());
         drop(inner);
-        // Not under the lock: it waits for the journal.
-        self.watch.result(value);
+        self.watch.growing(value);
     }
 }
 

@@ -13,6 +13,7 @@ use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
@@ -84,17 +85,15 @@ impl Folder {
         Ok(None)
     }
 
-    /// When the newest manifest was issued that has been seen of this branch.
-    pub fn newest_seen(&self, target: Target, branch: &str) -> Option<String> {
-        self.seen().remove(&key(target, branch))
-    }
-
-    /// Remembers a manifest, if it is newer than all before.
-    pub fn note_seen(&self, target: Target, branch: &str, issued: &str) -> io::Result<()> {
-        let mut seen = self.seen();
+    /// Remembers a manifest of this branch by when it was issued; when the newest one was, which this is or is not.
+    pub fn note_seen(&self, target: Target, branch: &str, issued: &str) -> io::Result<String> {
+        // Lists of several clients at once must not write over each other's memory.
+        static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+        let _guard = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut seen = self.seen()?;
         let key = key(target, branch);
-        if seen.get(&key).is_some_and(|it| issued <= it.as_str()) {
-            return Ok(());
+        if let Some(newest) = seen.get(&key).filter(|it| issued <= it.as_str()) {
+            return Ok(newest.clone());
         }
         if MAX_SEEN <= seen.len() && !seen.contains_key(&key) {
             // Forgetting one would open the way back for it.
@@ -102,11 +101,21 @@ impl Folder {
         }
         seen.insert(key, issued.into());
         let text = serde_json::to_vec(&seen)?;
-        replace(&self.path.join("seen.json"), &text, 0o600)
+        replace(&self.path.join("seen.json"), &text, 0o600)?;
+        Ok(issued.into())
     }
 
-    fn seen(&self) -> BTreeMap<String, String> {
-        fs::read(self.path.join("seen.json")).ok().and_then(|it| serde_json::from_slice(&it).ok()).unwrap_or_default()
+    /// Only a missing file is an empty memory: with one that cannot be read, an old manifest would pass for a new one.
+    fn seen(&self) -> io::Result<BTreeMap<String, String>> {
+        let path = self.path.join("seen.json");
+        let text = match fs::read(&path) {
+            Err(err) if err.kind() == io::ErrorKind::NotFound => return Ok(BTreeMap::new()),
+            text => text?,
+        };
+        serde_json::from_slice(&text).map_err(|_| {
+            let what = "is damaged, so no manifest can be known to be new; remove it to begin with the next one";
+            io::Error::new(io::ErrorKind::InvalidData, format!("{} {what}", path.display()))
+        })
     }
 
     /// Bytes of `image` that are here already.
@@ -194,19 +203,41 @@ mod tests {
     fn the_newest_manifest_is_remembered_by_branch() {
         let dir = TempDir::new();
         let folder = Folder::open(&dir.0).unwrap();
-        assert_eq!(folder.newest_seen(Target::Fw, "stable"), None);
         for (issued, expect) in [("2026-02", "2026-02"), ("2026-01", "2026-02"), ("2026-03", "2026-03")] {
-            folder.note_seen(Target::Fw, "stable", issued).unwrap();
             let again = Folder::open(&dir.0).unwrap();
-            assert_eq!(again.newest_seen(Target::Fw, "stable").as_deref(), Some(expect));
+            assert_eq!(again.note_seen(Target::Fw, "stable", issued).unwrap(), expect);
         }
-        assert_eq!(folder.newest_seen(Target::Kernel, "stable"), None);
-        assert_eq!(folder.newest_seen(Target::Fw, "beta"), None);
-        for at in 1..MAX_SEEN {
+        assert_eq!(folder.note_seen(Target::Kernel, "stable", "2026-01").unwrap(), "2026-01");
+        for at in 2..MAX_SEEN {
             folder.note_seen(Target::Fw, &at.to_string(), "2026-01").unwrap();
         }
         assert!(folder.note_seen(Target::Fw, "one-more", "2026-01").is_err());
         folder.note_seen(Target::Fw, "stable", "2026-04").unwrap();
+    }
+
+    #[test]
+    fn a_memory_that_cannot_be_read_lets_no_manifest_pass() {
+        let dir = TempDir::new();
+        let folder = Folder::open(&dir.0).unwrap();
+        folder.note_seen(Target::Fw, "stable", "2026-02").unwrap();
+        for damaged in ["", "{", "[]"] {
+            fs::write(dir.0.join("update/seen.json"), damaged).unwrap();
+            let err = folder.note_seen(Target::Fw, "stable", "2026-03").unwrap_err().to_string();
+            assert!(err.contains("seen.json is damaged"), "{err}");
+            assert_eq!(fs::read(dir.0.join("update/seen.json")).unwrap(), damaged.as_bytes());
+        }
+    }
+
+    #[test]
+    fn lists_at_the_same_time_forget_nothing() {
+        let dir = TempDir::new();
+        thread::scope(|scope| {
+            for branch in 0..8 {
+                let folder = Folder::open(&dir.0).unwrap();
+                scope.spawn(move || folder.note_seen(Target::Fw, &branch.to_string(), "2026-01").unwrap());
+            }
+        });
+        assert_eq!(Folder::open(&dir.0).unwrap().seen().unwrap().len(), 8);
     }
 
     #[test]
