@@ -26,9 +26,9 @@ pub enum Garbled {
     NoCode,
     /// The lines of one reply have different codes.
     Mixed,
-    /// A line is longer than [`LINE`].
+    /// A line is longer than 2048 bytes.
     LongLine,
-    /// A reply has more than [`LINES`] lines.
+    /// A reply has more than 100 lines.
     ManyLines,
 }
 
