@@ -39,6 +39,11 @@ def set_time(vm, stamp):
     return reply, is_off - (float(stamp) - sent), unsure
 
 
+def is_set(reply):
+    """A busy host makes NTP's scripts take longer than a client is kept waiting; the clock is set before they start."""
+    return reply in ({"status": "OK"}, {"status": "in progress"})
+
+
 def wait_for(condition, seconds=40, pause=0.2):
     until = time.monotonic() + seconds
     while not condition():
@@ -67,7 +72,7 @@ def exactness(vm, tally):
     worst = 0
     for stamp in ("1893553445.250000001", "1577934245.5"):
         reply, error, unsure = set_time(vm, stamp)
-        tally.check(f"{vm.arch}: {stamp} is set", reply == {"status": "OK"}, reply)
+        tally.check(f"{vm.arch}: {stamp} is set", is_set(reply), reply)
         tally.check("the clock is what was asked", abs(error) < 2, f"{error:.3f} s off")
         worst = max(worst, abs(error))
         print(f"figure: {vm.arch}: set-time is {error * 1000:.1f} ms off what was asked (+-{unsure * 500:.1f} ms)")
@@ -96,7 +101,7 @@ def undisturbed(vm, tally):
         came = wait_for(stepped, pause=0)
         status = vm.api.status(operation)
         asking.join()
-        tally.check(f"a step to {years:+} years", came and replies == [{"status": "OK"}], (came, replies))
+        tally.check(f"a step to {years:+} years", came and len(replies) == 1 and is_set(replies[0]), (came, replies))
         tally.check("an operation goes on after it", not status["done"], status)
         tally.check("the login too", vm.api.call("GET", "/auth/rights")["usr"] == "owner")
         status = vm.api.finish(operation)
@@ -108,7 +113,7 @@ def undisturbed(vm, tally):
 def beyond_2038(vm, tally):
     stamp = 2_222_222_222
     reply, error, _ = set_time(vm, f"{stamp}.125")
-    tally.check("2040 can be set", reply == {"status": "OK"} and abs(error) < 2, (reply, error))
+    tally.check("2040 can be set", is_set(reply) and abs(error) < 2, (reply, error))
     vm.api.login()
     uptime = vm.api.call("GET", "/sys/uptime")["result"]
     tally.check("a login and the uptime are right in 2040", 0 < uptime < 86_400, uptime)
@@ -134,10 +139,10 @@ def without_a_server(vm, tally):
     tally.check("chronyd was restarted, once", not before & after and len(before) == len(after), (before, after))
     time.sleep(3)
     is_off = offset(vm)[0] + time.time() - 1893553445
-    tally.check("without a server the time stands", reply == {"status": "OK"} and 0 < is_off < 60, (reply, is_off))
+    tally.check("without a server the time stands", is_set(reply) and 0 < is_off < 60, (reply, is_off))
     reply = vm.api.call("POST", "/cmd/set-time", None)
     again = pids()
-    tally.check("null restarts it too", reply == {"status": "OK"} and not again & after, (reply, again))
+    tally.check("null restarts it too", is_set(reply) and not again & after, (reply, again))
 
 
 def with_a_server(vm, tally, name, lie):
@@ -157,12 +162,12 @@ def with_ptp(vm, tally):
     reply, error, _ = set_time(vm, "1893553445.25")
     after = vm.out("pidof ptp4l")
     tally.check("ptp4l was restarted, once", before != after and len(after.split()) == 1, (before, after))
-    tally.check("and the time is set", reply == {"status": "OK"} and abs(error) < 2, (reply, error))
+    tally.check("and the time is set", is_set(reply) and abs(error) < 2, (reply, error))
     listening = lambda: "LISTENING" in vm.sh("pmc -u -b 0 -f /etc/linuxptp/ptp4l.conf 'GET PORT_DATA_SET'")[1]
     tally.check("ptp4l listens again", wait_for(listening), vm.sh("logread | grep ptp4l | tail -n 3"))
     vm.out("/etc/init.d/S46ptp4l stop")
     reply, error, _ = set_time(vm, "1893553445.25")
-    tally.check("a ptp4l that did not run runs", reply == {"status": "OK"} and vm.out("pidof ptp4l"), reply)
+    tally.check("a ptp4l that did not run runs", is_set(reply) and vm.out("pidof ptp4l"), reply)
 
 
 def real_time_clock(vm, tally):
