@@ -1,0 +1,8 @@
+//! The areas, by the part of the API that they try.
+
+mod auth;
+
+use crate::catalogue::Area;
+
+/// All of them; the catalogue puts them in order.
+pub const ALL: &[&Area] = &[&auth::login::AREA];

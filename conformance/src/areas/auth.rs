@@ -1,0 +1,3 @@
+//! /auth: logging in and out, tokens, rights.
+
+pub mod login;

@@ -1,0 +1,79 @@
+//! A run: what is chosen is announced, played, and judged. Replaying a transcript is the same without the playing.
+
+use std::io::{self, IsTerminal, Write};
+
+use crate::catalogue::{Area, areas};
+use crate::danger::Class;
+use crate::evidence::Evidence;
+use crate::lab::{Lab, Stop};
+use crate::options::Options;
+use crate::transcript::Transcript;
+use crate::verdict::{Finding, Verdict, weigh};
+
+/// Plays the chosen areas. The error says why the run could not be made.
+pub fn play(options: &Options) -> Result<Transcript, String> {
+    let chosen: Vec<_> = areas().into_iter().filter(|it| options.chooses(it)).collect();
+    announce(&chosen, options);
+    let mut lab = Lab::new(options);
+    for (number, area) in chosen.iter().enumerate() {
+        progress(options, &format!("[{}/{}] {}", number + 1, chosen.len(), area.name));
+        lab.enter(area.name);
+        match (area.play)(&mut lab) {
+            Ok(()) => {}
+            Err(Stop::Forbidden(what)) => return Err(format!("stopped by the guard: {what}")),
+            Err(Stop::Skip(why)) => {
+                lab.transcript.stopped.insert(area.name.into(), why);
+            }
+            Err(Stop::Gone(why)) => {
+                if lab.transcript.exchanges.iter().all(|it| it.answer.is_err()) {
+                    return Err(format!("{}: {why}", options.url));
+                }
+                for rest in &chosen[number..] {
+                    lab.transcript.stopped.insert(rest.name.into(), why.clone());
+                }
+                break;
+            }
+        }
+    }
+    progress(options, "");
+    Ok(lab.transcript)
+}
+
+/// Judges a transcript by the rules that were chosen. What was not allowed is not tested.
+pub fn judge(transcript: &Transcript, options: &Options) -> Vec<Verdict> {
+    let mut res = Vec::new();
+    for area in areas() {
+        let evidence = Evidence::new(transcript, area.name);
+        for rule in area.rules.iter().filter(|it| options.chooses_rule(it)) {
+            let finding = if area.class == Class::Safe || transcript.allowed.contains(&area.class) {
+                (rule.judge)(&evidence).unwrap_or_else(|finding| finding)
+            } else {
+                Finding::NoEvidence(format!("class {} was not allowed", area.class))
+            };
+            let mark = weigh(rule, &finding, options.strict);
+            res.push(Verdict { id: rule.id, class: area.class, finding, mark });
+        }
+    }
+    res
+}
+
+fn announce(chosen: &[&Area], options: &Options) {
+    if options.quiet {
+        return;
+    }
+    eprintln!("{} will be asked for {} areas:", options.url, chosen.len());
+    for class in Class::ALL {
+        let touched: Vec<_> = chosen.iter().filter(|it| it.class == class).map(|it| it.touches).collect();
+        if !touched.is_empty() {
+            eprintln!("  {:16}{}", class.name(), touched.join("; "));
+        }
+    }
+}
+
+/// One line that is written over and over on a terminal; elsewhere only its beginnings would be left, so nothing.
+fn progress(options: &Options, text: &str) {
+    if !options.quiet && io::stderr().is_terminal() {
+        eprint!("\r\x1b[K{text}");
+        let _ = io::stderr().flush();
+    }
+}
