@@ -25,9 +25,6 @@ pub fn play(options: &Options) -> Result<Transcript, String> {
                 lab.transcript.stopped.insert(area.name.into(), why);
             }
             Err(Stop::Gone(why)) => {
-                if lab.transcript.exchanges.iter().all(|it| it.answer.is_err()) {
-                    return Err(format!("{}: {why}", options.url));
-                }
                 for rest in &chosen[number..] {
                     lab.transcript.stopped.insert(rest.name.into(), why.clone());
                 }
@@ -36,6 +33,10 @@ pub fn play(options: &Options) -> Result<Transcript, String> {
         }
     }
     progress(options, "");
+    let exchanges = &lab.transcript.exchanges;
+    if let (Some(first), true) = (exchanges.first(), exchanges.iter().all(|it| it.answer.is_err())) {
+        return Err(format!("{} never answered: {}", options.url, first.answer_text()));
+    }
     Ok(lab.transcript)
 }
 
