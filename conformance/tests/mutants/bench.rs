@@ -1,0 +1,82 @@
+//! A healthy meter to put behind the proxy: the service in bench mode, on a folder and a port of its own. It knows the
+//! service's configuration and command line, since nobody else can start one.
+
+use std::fs;
+use std::io::{BufRead, BufReader, Write};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+use meter_conformance::session::Credentials;
+use serde_json::json;
+
+/// The owner's name and password, and those of a user without rights.
+pub const OWNER: (&str, &str) = ("owner", "correct horse");
+/// See [`OWNER`].
+pub const GUEST: (&str, &str) = ("guest", "battery staple");
+
+/// A running meter; it ends and its folder goes with this.
+pub struct Bench {
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// Its folder.
+    pub folder: PathBuf,
+    process: Child,
+}
+
+impl Bench {
+    /// Starts one below `folder`, which it makes.
+    pub fn start(binary: &Path, folder: &Path) -> Result<Bench, String> {
+        let failed = |what: &str, err: &dyn std::fmt::Display| format!("{}: {what}: {err}", folder.display());
+        fs::create_dir_all(folder).map_err(|err| failed("no folder", &err))?;
+        let file = folder.join("meterd.json");
+        let config = json!({
+            "bench": true, "listen": ["127.0.0.1:0"], "state_dir": folder.join("state"),
+            "allow_targets": ["127.0.0.0/8"],
+            "identity": {"hostname": "bench", "serial": "0001", "model": "bench", "hardware": "1", "versions": {"fw": "1.0"}},
+        });
+        fs::write(&file, config.to_string()).map_err(|err| failed("no configuration", &err))?;
+        for (name, password, rights) in [(OWNER.0, OWNER.1, None), (GUEST.0, GUEST.1, Some("view_settings"))] {
+            let mut command = Command::new(binary);
+            command.args(["user", "set", name, "--config"]).arg(&file);
+            command.args(rights.map(|it| ["--priv", it]).into_iter().flatten());
+            let mut child = command.stdin(Stdio::piped()).stdout(Stdio::null()).spawn();
+            let child = child.as_mut().map_err(|err| failed("the service does not start", err))?;
+            let written = child.stdin.take().map(|mut it| it.write_all(password.as_bytes()));
+            let status = child.wait().map_err(|err| failed("no user", &err))?;
+            if !status.success() || !matches!(written, Some(Ok(()))) {
+                return Err(failed("no user", &status));
+            }
+            fs::write(folder.join(name), password).map_err(|err| failed("no password", &err))?;
+        }
+        let log = fs::File::create(folder.join("log")).map_err(|err| failed("no log", &err))?;
+        let mut command = Command::new(binary);
+        command.args(["serve", "--config"]).arg(&file).stdout(Stdio::piped()).stderr(log);
+        let mut process = command.spawn().map_err(|err| failed("the service does not start", &err))?;
+        let mut line = String::new();
+        let output = process.stdout.take().map(BufReader::new);
+        let _ = output.map(|mut it| it.read_line(&mut line));
+        let address = line.trim().rsplit_once("http://").and_then(|it| it.1.parse().ok());
+        match address {
+            Some(address) => Ok(Bench { address, folder: folder.into(), process }),
+            None => {
+                let _ = process.kill();
+                let _ = process.wait();
+                Err(failed("the service does not listen", &fs::read_to_string(folder.join("log")).unwrap_or(line)))
+            }
+        }
+    }
+
+    /// The owner, who has all rights.
+    pub fn owner(&self) -> Credentials {
+        Credentials { user: OWNER.0.into(), password: OWNER.1.into() }
+    }
+}
+
+impl Drop for Bench {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+        let _ = fs::remove_dir_all(&self.folder);
+    }
+}
