@@ -1,6 +1,15 @@
 //! Ways in which a meter may be wrong, as data: a name, the rules that have to notice, and what is done to the traffic.
 
 mod auth;
+mod cancel;
+mod db;
+mod http;
+mod login;
+mod refusals;
+mod status;
+mod sys;
+
+use serde_json::{Value, json};
 
 use crate::message::Message;
 use crate::proxy::Meter;
@@ -14,14 +23,33 @@ pub struct Mutant {
     /// Answers a request, mostly by asking the meter.
     pub breaks: fn(Message, &Meter) -> Message,
     /// Answers what is no whole request; nothing leaves it to the meter.
-    pub strange: Option<fn(&[u8], &Meter) -> Option<Vec<u8>>>,
+    pub strange: Option<fn(&[u8], &Meter) -> Option<Message>>,
+    /// Whether its rules wait for something to expire, which is left to the full matrix.
+    pub slow: bool,
     /// Why no rule can catch it.
     pub survives: Option<&'static str>,
 }
 
 impl Mutant {
-    const fn new(name: &'static str, rules: &'static [&'static str], breaks: fn(Message, &Meter) -> Message) -> Mutant {
-        Mutant { name, rules, breaks, strange: None, survives: None }
+    const fn new(
+        name: &'static str,
+        rules: &'static [&'static str],
+        breaks: fn(Message, &Meter) -> Message,
+    ) -> Mutant {
+        Mutant { name, rules, breaks, strange: None, slow: false, survives: None }
+    }
+
+    /// One that only does wrong with bytes that are no whole request.
+    const fn strange(
+        name: &'static str,
+        rules: &'static [&'static str],
+        answer: fn(&[u8], &Meter) -> Option<Message>,
+    ) -> Mutant {
+        Mutant { strange: Some(answer), ..Mutant::new(name, rules, |call, meter| meter.ask(&call)) }
+    }
+
+    const fn slow(self) -> Mutant {
+        Mutant { slow: true, ..self }
     }
 }
 
@@ -30,5 +58,61 @@ pub static NONE: Mutant = Mutant::new("none", &[], |call, meter| meter.ask(&call
 
 /// All of them.
 pub fn all() -> Vec<&'static Mutant> {
-    [auth::MUTANTS].into_iter().flatten().collect()
+    let files = [
+        login::MUTANTS,
+        auth::MUTANTS,
+        http::MUTANTS,
+        refusals::MUTANTS,
+        sys::MUTANTS,
+        cancel::MUTANTS,
+        status::MUTANTS,
+        db::MUTANTS,
+    ];
+    files.into_iter().flatten().collect()
+}
+
+/// Whether a reply's object has that member.
+fn has(answer: &Message, member: &str) -> bool {
+    answer.json().is_some_and(|it| it.get(member).is_some())
+}
+
+/// The meter's answer, another one where `when` says so of the answer.
+fn replace(
+    call: &Message,
+    meter: &Meter,
+    when: impl FnOnce(&Message) -> bool,
+    with: impl FnOnce(Message) -> Message,
+) -> Message {
+    let answer = meter.ask(call);
+    if when(&answer) { with(answer) } else { answer }
+}
+
+/// The answer to GET of a path that begins so, changed in its JSON.
+fn at(call: Message, meter: &Meter, path: &str, change: impl FnOnce(&mut Value)) -> Message {
+    replace(&call, meter, |it| call.is("GET", path) && it.status() == 200, |it| it.edit(change))
+}
+
+/// Obeys as if the owner had asked, where `when` says so of the request.
+fn obey(call: Message, meter: &Meter, when: impl FnOnce(&Message) -> bool) -> Message {
+    if when(&call) { meter.ask(&meter.as_owner(&call)) } else { meter.ask(&call) }
+}
+
+/// Whether a request comes without any login.
+fn anonymous(call: &Message) -> bool {
+    call.field("Authorization").is_none()
+}
+
+/// The bearer's token of a request, or nothing.
+fn bearer(call: &Message) -> &str {
+    call.field("Authorization").and_then(|it| it.strip_prefix("Bearer ")).unwrap_or_default()
+}
+
+/// A success as a command has it.
+fn fine() -> Message {
+    Message::answer(200, &json!({"status": "OK"}))
+}
+
+/// An error as the API has it.
+fn failed(why: &str) -> Message {
+    Message::answer(200, &json!({"error": why}))
 }

@@ -62,12 +62,16 @@ impl Meter {
 
     /// The request with the owner's login, whatever it came with.
     pub fn as_owner(&self, call: &Message) -> Message {
+        call.clone().with_field("Authorization", Some(&format!("Bearer {}", self.owners_token())))
+    }
+
+    /// The token of a new login of the owner's.
+    pub fn owners_token(&self) -> String {
         let challenge = self.ask(&request("GET", "/auth/unauthorized", "")).json().unwrap_or_default();
         let text = |name: &str| challenge[name].as_str().unwrap_or_default();
         let login = self.owner.answer(text("rlm"), text("nnc"), "0123456789abcdef").to_string();
         let login = self.ask(&request("POST", "/auth/login", &login)).json().unwrap_or_default();
-        let token = format!("Bearer {}", login["jwt"].as_str().unwrap_or_default());
-        call.clone().with_field("Authorization", Some(&token))
+        login["jwt"].as_str().unwrap_or_default().to_string()
     }
 
     /// What was kept under that name, `null` at first; `keep` replaces it.
@@ -146,7 +150,7 @@ fn serve(mut client: TcpStream, meter: &Meter, mutant: &Mutant) -> io::Result<()
             Incoming::Strange(bytes) if bytes.is_empty() => return Ok(()),
             Incoming::Strange(bytes) => {
                 return match mutant.strange.and_then(|it| it(&bytes, meter)) {
-                    Some(answer) => client.write_all(&answer),
+                    Some(answer) => client.write_all(&answer.bytes()),
                     None => pass(client, meter, &bytes),
                 };
             }
