@@ -1,8 +1,29 @@
 //! The areas, by the part of the API that they try.
 
 mod auth;
+mod cmd;
+mod http;
+mod providers;
+mod sys;
 
 use crate::catalogue::Area;
 
 /// All of them; the catalogue puts them in order.
-pub const ALL: &[&Area] = &[&auth::login::AREA];
+pub const ALL: &[&Area] = &[
+    &auth::login::AREA,
+    &auth::form::AREA,
+    &auth::tokens::AREA,
+    &auth::logout::AREA,
+    &auth::rights::AREA,
+    &sys::resources::AREA,
+    &sys::query::AREA,
+    &sys::status::AREA,
+    &providers::AREA,
+    &cmd::cancel::AREA,
+    &cmd::clear::AREA,
+    &cmd::clear::WEB_CACHE,
+    &http::requests::AREA,
+    &http::refusals::AREA,
+    &http::replies::AREA,
+    &auth::nonces::AREA,
+];

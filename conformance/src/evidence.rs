@@ -1,6 +1,10 @@
 //! What rules read: the exchanges and facts of their area, with the readings of the API that many rules share.
 
 mod exchange;
+pub mod status;
+pub mod tokens;
+#[cfg(test)]
+pub mod testing;
 
 use serde_json::Value;
 

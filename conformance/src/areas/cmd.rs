@@ -1,0 +1,4 @@
+//! /cmd: one area or more for each command.
+
+pub mod cancel;
+pub mod clear;
