@@ -6,6 +6,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use meter_conformance::session::Credentials;
 use serde_json::json;
@@ -21,6 +22,8 @@ pub struct Bench {
     pub address: SocketAddr,
     /// Its folder.
     pub folder: PathBuf,
+    /// Unix time where some of its demonstration data begin and end.
+    pub window: (u64, u64),
     process: Child,
 }
 
@@ -28,10 +31,11 @@ impl Bench {
     /// Starts one below `folder`, which it makes.
     pub fn start(binary: &Path, folder: &Path) -> Result<Bench, String> {
         let failed = |what: &str, err: &dyn std::fmt::Display| format!("{}: {what}: {err}", folder.display());
-        fs::create_dir_all(folder).map_err(|err| failed("no folder", &err))?;
+        fs::create_dir_all(folder.join("cache")).map_err(|err| failed("no folder", &err))?;
         let file = folder.join("meterd.json");
         let config = json!({
             "bench": true, "listen": ["127.0.0.1:0"], "state_dir": folder.join("state"),
+            "platform": {"web_cache_dir": folder.join("cache")},
             "allow_targets": ["127.0.0.0/8"],
             "identity": {"hostname": "bench", "serial": "0001", "model": "bench", "hardware": "1", "versions": {"fw": "1.0"}},
         });
@@ -58,7 +62,11 @@ impl Bench {
         let _ = output.map(|mut it| it.read_line(&mut line));
         let address = line.trim().rsplit_once("http://").and_then(|it| it.1.parse().ok());
         match address {
-            Some(address) => Ok(Bench { address, folder: folder.into(), process }),
+            Some(address) => {
+                let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |it| it.as_secs());
+                let window = ((now - 5400) / 60 * 60, (now - 3000) / 60 * 60);
+                Ok(Bench { address, folder: folder.into(), window, process })
+            }
             None => {
                 let _ = process.kill();
                 let _ = process.wait();

@@ -2,7 +2,8 @@
 //! say so. METERD names the service's binary.
 //!
 //! Usage: METERD=target/release/meterd cargo test -p meter-conformance --test mutants [-- [--all] [--jobs N] [NAME...]]
-//! Without `--all` each mutant meets the rules that it is made for, with it every rule there is.
+//! Without `--all` each mutant meets the rules that it is made for, with it every rule there is; and those whose rules wait for
+//! something to expire are left out.
 
 mod bench;
 mod message;
@@ -21,7 +22,7 @@ use std::time::Instant;
 use bench::Bench;
 use mutants::{Mutant, NONE};
 use proxy::Proxy;
-use suite::Said;
+use suite::{Said, Suite};
 
 /// What the command line asks for.
 struct Choice {
@@ -57,18 +58,21 @@ fn judge_all() -> Result<bool, String> {
     let binary = std::env::var_os("METERD").map(PathBuf::from).ok_or("METERD must name the service's binary")?;
     let folder = std::env::temp_dir().join(format!("meter-mutants-{}", std::process::id()));
     let params = suite::known_params()?;
-    let res = judge_in(&choice, &binary, &folder, &params);
+    let res = judge_in(&choice, &binary, &folder, params);
     let _ = std::fs::remove_dir_all(&folder);
     res
 }
 
-fn judge_in(choice: &Choice, binary: &Path, folder: &Path, params: &str) -> Result<bool, String> {
+fn judge_in(choice: &Choice, binary: &Path, folder: &Path, params: String) -> Result<bool, String> {
     let chosen: Vec<_> = mutants::all().into_iter().filter(|it| choice.chooses(it)).collect();
+    // What expires does so in a minute; only mutants that are about it are worth the wait.
+    let wait = if chosen.iter().any(|it| it.slow) { "100" } else { "15" };
+    let suite = Suite { wait, params };
     let begun = Instant::now();
     // Where only some mutants are tried, their rules are enough.
     let rules: Vec<_> = chosen.iter().flat_map(|it| it.rules.iter().copied()).collect();
     let only = if choice.names.is_empty() { &[][..] } else { &rules };
-    let healthy = attempt(binary, &folder.join("healthy"), &NONE, only, params)?;
+    let healthy = attempt(binary, &folder.join("healthy"), &NONE, only, &suite)?;
     let mut sound = true;
     for (id, said) in healthy.iter().filter(|it| it.1.caught()) {
         println!("FAIL  the healthy meter and {id}: {} {}", said.result, said.why);
@@ -84,7 +88,9 @@ fn judge_in(choice: &Choice, binary: &Path, folder: &Path, params: &str) -> Resu
     let passed = healthy.values().filter(|it| it.result == "PASS").count();
     println!("figure: {passed} of {} rules pass on the healthy meter in {:.0} s", healthy.len(), seconds(begun));
 
-    let outcomes = try_all(&chosen, choice, binary, folder, params);
+    let outcomes = try_all(&chosen, choice, &healthy, |mutant, only| {
+        attempt(binary, &folder.join(mutant.name.replace('/', "-")), mutant, only, &suite)
+    });
     let mut caught = 0;
     for (mutant, outcome) in chosen.iter().zip(&outcomes) {
         let by = outcome.caught_by.join(", ");
@@ -111,8 +117,16 @@ fn judge_in(choice: &Choice, binary: &Path, folder: &Path, params: &str) -> Resu
     Ok(sound)
 }
 
+/// Verdicts by the ids of their rules.
+type Verdicts = BTreeMap<String, Said>;
+
 /// Tries mutants several at a time; their outcomes in order.
-fn try_all(chosen: &[&'static Mutant], choice: &Choice, binary: &Path, folder: &Path, params: &str) -> Vec<Outcome> {
+fn try_all(
+    chosen: &[&'static Mutant],
+    choice: &Choice,
+    healthy: &Verdicts,
+    attempt: impl Fn(&'static Mutant, &[&str]) -> Result<Verdicts, String> + Sync,
+) -> Vec<Outcome> {
     let next = AtomicUsize::new(0);
     let outcomes = Mutex::new(BTreeMap::new());
     thread::scope(|scope| {
@@ -120,9 +134,8 @@ fn try_all(chosen: &[&'static Mutant], choice: &Choice, binary: &Path, folder: &
             scope.spawn(|| {
                 while let Some(mutant) = chosen.get(next.fetch_add(1, Ordering::SeqCst)) {
                     let begun = Instant::now();
-                    let only = if choice.all_rules { &[][..] } else { mutant.rules };
-                    let said = attempt(binary, &folder.join(mutant.name.replace('/', "-")), mutant, only, params);
-                    outcomes.lock().unwrap().insert(mutant.name, outcome(mutant, said, seconds(begun)));
+                    let said = attempt(mutant, if choice.all_rules { &[] } else { mutant.rules });
+                    outcomes.lock().unwrap().insert(mutant.name, outcome(mutant, said, healthy, seconds(begun)));
                 }
             });
         }
@@ -137,23 +150,25 @@ fn attempt(
     folder: &Path,
     mutant: &'static Mutant,
     only: &[&str],
-    params: &str,
-) -> Result<BTreeMap<String, Said>, String> {
+    suite: &Suite,
+) -> Result<Verdicts, String> {
     let bench = Bench::start(binary, folder)?;
     let proxy = Proxy::start(bench.address, bench.owner(), mutant).map_err(|err| format!("no proxy: {err}"))?;
-    suite::run(&bench, proxy.address, only, params)
+    suite.run(&bench, proxy.address, only)
 }
 
-fn outcome(mutant: &'static Mutant, said: Result<BTreeMap<String, Said>, String>, seconds: f64) -> Outcome {
+fn outcome(mutant: &Mutant, said: Result<Verdicts, String>, healthy: &Verdicts, seconds: f64) -> Outcome {
+    let noted_before = |id: &str| healthy.get(id).is_some_and(|it| it.noted);
+    let caught = |id: &str, it: &Said| it.caught() || mutant.noted && it.noted && !noted_before(id);
     let (missed, caught_by) = match said {
         Err(why) => (Some(why), Vec::new()),
         Ok(said) => {
             let blind = mutant.rules.iter().find_map(|id| match said.get(*id) {
-                Some(it) if it.caught() => None,
+                Some(it) if caught(id, it) => None,
                 Some(it) => Some(format!("{id} says {} {}", it.result, it.why)),
                 None => Some(format!("{id} says nothing")),
             });
-            (blind, said.into_iter().filter(|it| it.1.caught()).map(|it| it.0).collect())
+            (blind, said.into_iter().filter(|it| caught(&it.0, &it.1)).map(|it| it.0).collect())
         }
     };
     Outcome { name: mutant.name, missed, caught_by, seconds }
@@ -180,7 +195,8 @@ fn choice() -> Result<Choice, String> {
 
 impl Choice {
     fn chooses(&self, mutant: &Mutant) -> bool {
-        self.names.is_empty() || self.names.iter().any(|it| mutant.name.starts_with(it.as_str()))
+        let named = self.names.iter().any(|it| mutant.name.starts_with(it.as_str()));
+        named || self.names.is_empty() && (self.all_rules || !mutant.slow)
     }
 }
 

@@ -13,7 +13,9 @@ pub struct Message {
     /// All bytes as they came, while nothing is changed.
     original: Option<Vec<u8>>,
     /// Bytes that follow on the same connection without being asked for.
-    pub extra: Vec<u8>,
+    extra: Vec<u8>,
+    /// Whether the connection ends with it though it does not say so.
+    hangs_up: bool,
 }
 
 impl Message {
@@ -25,14 +27,14 @@ impl Message {
     /// A reply with any body.
     pub fn plain(status: u16, body: &[u8]) -> Message {
         let lines = vec![format!("HTTP/1.1 {status} Changed"), "Content-Type: application/json".into()];
-        let mut res = Message { lines, body: Vec::new(), original: None, extra: Vec::new() };
+        let mut res = Message { lines, body: Vec::new(), original: None, extra: Vec::new(), hangs_up: false };
         res.set_body(body.to_vec());
         res
     }
 
     /// No reply at all: the connection is closed.
     pub fn nothing() -> Message {
-        Message { lines: Vec::new(), body: Vec::new(), original: None, extra: Vec::new() }
+        Message { lines: Vec::new(), body: Vec::new(), original: None, extra: Vec::new(), hangs_up: false }
     }
 
     /// The method of a request.
@@ -83,6 +85,24 @@ impl Message {
         self.lines.retain(|it| !of_name(it));
         self.lines.extend(value.map(|it| format!("{name}: {it}")));
         self
+    }
+
+    /// With this line more in its head.
+    pub fn with_line(mut self, line: &str) -> Message {
+        self.original = None;
+        self.lines.push(line.into());
+        self
+    }
+
+    /// With these bytes behind it on the same connection.
+    pub fn followed_by(mut self, bytes: &[u8]) -> Message {
+        self.extra = bytes.to_vec();
+        self
+    }
+
+    /// With the end of the connection behind it, of which it does not tell.
+    pub fn and_hang_up(self) -> Message {
+        Message { hangs_up: true, ..self }
     }
 
     /// The body as JSON.
@@ -141,7 +161,9 @@ impl Message {
 
     /// Whether the connection ends with it.
     pub fn closes(&self) -> bool {
-        self.lines.is_empty() || self.field("Connection").is_some_and(|it| it.eq_ignore_ascii_case("close"))
+        self.hangs_up
+            || self.lines.is_empty()
+            || self.field("Connection").is_some_and(|it| it.eq_ignore_ascii_case("close"))
     }
 
     fn word(&self, number: usize) -> &str {
@@ -159,13 +181,21 @@ pub enum Read {
     Strange,
 }
 
+/// The request that these bytes are, if they are one.
+pub fn whole(bytes: &[u8]) -> Option<Message> {
+    match read(bytes, true, false) {
+        Read::Whole(message) => Some(message),
+        _ => None,
+    }
+}
+
 /// Reads one message. `without_body` says that none follows whatever the fields say.
 pub fn read(bytes: &[u8], request: bool, without_body: bool) -> Read {
     let Some(end) = bytes.windows(4).position(|it| it == b"\r\n\r\n") else { return Read::More { in_body: false } };
     let Ok(head) = std::str::from_utf8(&bytes[..end]) else { return Read::Strange };
     let lines: Vec<String> = head.split("\r\n").map(str::to_string).collect();
     let original = Some(bytes.to_vec());
-    let message = Message { lines, body: Vec::new(), original, extra: Vec::new() };
+    let message = Message { lines, body: Vec::new(), original, extra: Vec::new(), hangs_up: false };
     let rest = &bytes[end + 4..];
     let count = |name: &str| {
         let of_name = |it: &&String| it.split_once(':').is_some_and(|it| it.0.eq_ignore_ascii_case(name));
@@ -203,17 +233,19 @@ fn unchunked(bytes: &[u8]) -> Result<Option<(Vec<u8>, usize)>, ()> {
     let (mut data, mut at) = (Vec::new(), 0);
     loop {
         let Some(line) = bytes[at..].windows(2).position(|it| it == b"\r\n") else { return Ok(None) };
-        let size = std::str::from_utf8(&bytes[at..at + line]).map_err(|_| ())?;
-        let size = usize::from_str_radix(size, 16).map_err(|_| ())?;
+        let text = std::str::from_utf8(&bytes[at..at + line]).map_err(|_| ())?;
+        let size = usize::from_str_radix(text.split(';').next().unwrap_or_default(), 16).map_err(|_| ())?;
         at += line + 2;
+        if size == 0 {
+            // Trailers, if there are any, end like a head does.
+            let end = bytes[at - 2..].windows(4).position(|it| it == b"\r\n\r\n");
+            return Ok(end.map(|end| (data, at + end + 2)));
+        }
         let Some(chunk) = at.checked_add(size).and_then(|end| bytes.get(at..end + 2)) else { return Ok(None) };
         if &chunk[size..] != b"\r\n" {
             return Err(());
         }
         data.extend_from_slice(&chunk[..size]);
         at += size + 2;
-        if size == 0 {
-            return Ok(Some((data, at)));
-        }
     }
 }

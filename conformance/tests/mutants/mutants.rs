@@ -3,6 +3,7 @@
 mod auth;
 mod cancel;
 mod db;
+mod file;
 mod http;
 mod login;
 mod refusals;
@@ -26,17 +27,15 @@ pub struct Mutant {
     pub strange: Option<fn(&[u8], &Meter) -> Option<Message>>,
     /// Whether its rules wait for something to expire, which is left to the full matrix.
     pub slow: bool,
+    /// Whether it does what the documents leave open: caught by a note that the healthy meter does not get.
+    pub noted: bool,
     /// Why no rule can catch it.
     pub survives: Option<&'static str>,
 }
 
 impl Mutant {
-    const fn new(
-        name: &'static str,
-        rules: &'static [&'static str],
-        breaks: fn(Message, &Meter) -> Message,
-    ) -> Mutant {
-        Mutant { name, rules, breaks, strange: None, slow: false, survives: None }
+    const fn new(name: &'static str, rules: &'static [&'static str], breaks: fn(Message, &Meter) -> Message) -> Mutant {
+        Mutant { name, rules, breaks, strange: None, slow: false, noted: false, survives: None }
     }
 
     /// One that only does wrong with bytes that are no whole request.
@@ -46,6 +45,10 @@ impl Mutant {
         answer: fn(&[u8], &Meter) -> Option<Message>,
     ) -> Mutant {
         Mutant { strange: Some(answer), ..Mutant::new(name, rules, |call, meter| meter.ask(&call)) }
+    }
+
+    const fn noted(self) -> Mutant {
+        Mutant { noted: true, ..self }
     }
 
     const fn slow(self) -> Mutant {
@@ -67,6 +70,7 @@ pub fn all() -> Vec<&'static Mutant> {
         cancel::MUTANTS,
         status::MUTANTS,
         db::MUTANTS,
+        file::MUTANTS,
     ];
     files.into_iter().flatten().collect()
 }

@@ -12,7 +12,7 @@ use std::time::Duration;
 use meter_conformance::session::Credentials;
 use serde_json::Value;
 
-use crate::message::{Message, Read, read};
+use crate::message::{Message, Read, read, whole};
 use crate::mutants::Mutant;
 
 /// A pause inside a head after which its bytes are passed on as they are.
@@ -93,15 +93,13 @@ impl Meter {
     }
 }
 
-fn request(method: &str, path: &str, body: &str) -> Message {
+/// A request of the proxy's own.
+pub fn request(method: &str, path: &str, body: &str) -> Message {
     let text = format!(
         "{method} /api{path} HTTP/1.1\r\nHost: meter\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{body}",
         body.len()
     );
-    match read(text.as_bytes(), true, false) {
-        Read::Whole(message) => message,
-        _ => unreachable!("the proxy's own requests are whole"),
-    }
+    whole(text.as_bytes()).expect("it is a whole request")
 }
 
 /// A proxy that listens until it is dropped.

@@ -81,11 +81,16 @@ pub static MUTANTS: &[Mutant] = &[
         obey(call, meter, |it| it.path().starts_with("/cmd/") && !bearer(it).is_empty())
     }),
     Mutant::new("auth/missing-right-is-a-missing-login", &["auth/rights/08"], |call, meter| {
-        replace(&call, meter, |it| it.status() == 401, |it| {
-            it.members(|it| {
-                it.insert("error".into(), json!("Authentication required."));
-            })
-        })
+        replace(
+            &call,
+            meter,
+            |it| it.status() == 401,
+            |it| {
+                it.members(|it| {
+                    it.insert("error".into(), json!("Authentication required."));
+                })
+            },
+        )
     }),
     Mutant::new("auth/refusal-ends-the-login", &["auth/rights/09"], |call, meter| {
         if meter.recall(bearer(&call)) == true {
@@ -152,14 +157,19 @@ fn disguised(call: Message, meter: &Meter, look: impl FnOnce(&str) -> String) ->
         Some(real) => call.with_field("Authorization", Some(&format!("Bearer {real}"))),
         None => call,
     };
-    replace(&call, meter, |it| has(it, "jwt"), |it| {
-        it.members(|it| {
-            let real = it["jwt"].as_str().unwrap_or_default().to_string();
-            let token = look(&real);
-            meter.keep(&token, real);
-            it.insert("jwt".into(), json!(token));
-        })
-    })
+    replace(
+        &call,
+        meter,
+        |it| has(it, "jwt"),
+        |it| {
+            it.members(|it| {
+                let real = it["jwt"].as_str().unwrap_or_default().to_string();
+                let token = look(&real);
+                meter.keep(&token, real);
+                it.insert("jwt".into(), json!(token));
+            })
+        },
+    )
 }
 
 fn with_payload(call: Message, meter: &Meter, change: impl FnOnce(&mut Value)) -> Message {

@@ -37,11 +37,16 @@ pub static MUTANTS: &[Mutant] = &[
     }),
     Mutant::new("login/realm-of-the-hour", &["auth/login/08"], |call, meter| {
         let number = meter.count("challenges");
-        replace(&call, meter, |it| it.status() == 401, |it| {
-            it.members(|it| {
-                it.insert("rlm".into(), json!(format!("realm {}", number.max(12))));
-            })
-        })
+        replace(
+            &call,
+            meter,
+            |it| it.status() == 401,
+            |it| {
+                it.members(|it| {
+                    it.insert("rlm".into(), json!(format!("realm {}", number.max(2))));
+                })
+            },
+        )
     }),
     Mutant::new("login/locks-out-after-five", &["auth/login/09"], |call, meter| {
         if call.is("POST", "/auth/login") && 5 < meter.count("logins") {
@@ -67,8 +72,8 @@ pub static MUTANTS: &[Mutant] = &[
         })
     }),
     Mutant::new("login/takes-its-time-with-challenges", &["auth/login/12"], |call, meter| {
-        if call.is("GET", "/auth/unauthorized") && meter.count("challenges") == 0 {
-            std::thread::sleep(std::time::Duration::from_millis(1600));
+        if call.is("GET", "/auth/unauthorized") && (4..12).contains(&meter.count("challenges")) {
+            std::thread::sleep(std::time::Duration::from_millis(1300));
         }
         meter.ask(&call)
     }),
@@ -91,21 +96,31 @@ pub static MUTANTS: &[Mutant] = &[
         if call.is("POST", "/auth/login") && call.text().contains("\"pwd\"") { token(meter) } else { meter.ask(&call) }
     }),
     Mutant::new("login/repeats-the-digest", &["auth/form/07"], |call, meter| {
-        replace(&call, meter, |it| refused(&call, it), |it| {
-            let sent = call.json().unwrap_or_default();
-            let secret = [&sent["hash"], &sent["pwd"]].map(|it| it.as_str().unwrap_or_default()).concat();
-            it.members(|it| {
-                it.insert("error".into(), json!(format!("{secret} is wrong.")));
-            })
-        })
+        replace(
+            &call,
+            meter,
+            |it| refused(&call, it),
+            |it| {
+                let sent = call.json().unwrap_or_default();
+                let secret = [&sent["hash"], &sent["pwd"]].map(|it| it.as_str().unwrap_or_default()).concat();
+                it.members(|it| {
+                    it.insert("error".into(), json!(format!("{secret} is wrong.")));
+                })
+            },
+        )
     }),
     Mutant::new("login/one-nonce-for-all", &["auth/nonces/01"], |call, meter| {
-        replace(&call, meter, |it| it.status() == 401, |it| {
-            it.members(|it| match meter.recall("nonce") {
-                Value::Null => meter.keep("nonce", it["nnc"].clone()),
-                nonce => it["nnc"] = nonce,
-            })
-        })
+        replace(
+            &call,
+            meter,
+            |it| it.status() == 401,
+            |it| {
+                it.members(|it| match meter.recall("nonce") {
+                    Value::Null => meter.keep("nonce", it["nnc"].clone()),
+                    nonce => it["nnc"] = nonce,
+                })
+            },
+        )
     }),
     Mutant::new("login/accepts-a-used-nonce", &["auth/nonces/02"], |call, meter| {
         let answer = meter.ask(&call);
@@ -153,18 +168,28 @@ fn token(meter: &Meter) -> Message {
 
 /// Leaves a member out of every 401.
 fn without(call: Message, meter: &Meter, member: &str) -> Message {
-    replace(&call, meter, |it| it.status() == 401, |it| {
-        it.members(|it| {
-            it.shift_remove(member);
-        })
-    })
+    replace(
+        &call,
+        meter,
+        |it| it.status() == 401,
+        |it| {
+            it.members(|it| {
+                it.shift_remove(member);
+            })
+        },
+    )
 }
 
 /// Changes the reply to a login that succeeded.
 fn at_login<T>(call: Message, meter: &Meter, change: impl FnOnce(&mut Map<String, Value>) -> T) -> Message {
-    replace(&call, meter, |it| has(it, "jwt"), |it| {
-        it.members(|it| {
-            change(it);
-        })
-    })
+    replace(
+        &call,
+        meter,
+        |it| has(it, "jwt"),
+        |it| {
+            it.members(|it| {
+                change(it);
+            })
+        },
+    )
 }
