@@ -1,8 +1,22 @@
 //! The areas, by the part of the API that they try.
 
 mod auth;
+mod cmd;
 
 use crate::catalogue::Area;
 
 /// All of them; the catalogue puts them in order.
-pub const ALL: &[&Area] = &[&auth::login::AREA];
+pub const ALL: &[&Area] = &[
+    &auth::login::AREA,
+    &cmd::set_time::AREA,
+    &cmd::db::AREA,
+    &cmd::db::zero::AREA,
+    &cmd::db::restore::AREA,
+    &cmd::db::file::AREA,
+    &cmd::db::split::AREA,
+    &cmd::db::status::AREA,
+    &cmd::update_list::AREA,
+    &cmd::update_install::AREA,
+    &cmd::reboot::AREA,
+    &cmd::factory_restore::AREA,
+];

@@ -5,6 +5,7 @@
 
 pub mod areas;
 pub mod catalogue;
+pub mod companions;
 pub mod danger;
 pub mod evidence;
 pub mod http;

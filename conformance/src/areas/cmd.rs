@@ -1,0 +1,9 @@
+//! /cmd: what a meter does on command.
+
+pub mod db;
+mod down;
+pub mod factory_restore;
+pub mod reboot;
+pub mod set_time;
+pub mod update_install;
+pub mod update_list;
