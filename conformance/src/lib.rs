@@ -6,6 +6,7 @@
 
 pub mod areas;
 pub mod catalogue;
+pub mod companions;
 pub mod coverage;
 pub mod danger;
 pub mod evidence;
