@@ -1,8 +1,9 @@
 //! The areas, by the part of the API that they try.
 
 mod auth;
+mod cmd;
 
 use crate::catalogue::Area;
 
 /// All of them; the catalogue puts them in order.
-pub const ALL: &[&Area] = &[&auth::login::AREA];
+pub const ALL: &[&Area] = &[&auth::login::AREA, &cmd::mail::AREA, &cmd::mail::sent::AREA];

@@ -5,11 +5,13 @@
 
 pub mod areas;
 pub mod catalogue;
+pub mod companions;
 pub mod danger;
 pub mod evidence;
 pub mod http;
 pub mod lab;
 pub mod options;
+pub mod refusals;
 pub mod report;
 pub mod runner;
 pub mod session;

@@ -1,0 +1,3 @@
+//! /cmd: one area or more for each command.
+
+pub mod mail;
