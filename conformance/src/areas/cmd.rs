@@ -1,3 +1,4 @@
 //! /cmd: one area or more for each command.
 
 pub mod mail;
+pub mod remote;
