@@ -37,4 +37,7 @@ pub const ALL: &[&Area] = &[
     &cmd::update_install::AREA,
     &cmd::reboot::AREA,
     &cmd::factory_restore::AREA,
+    &cmd::mail::AREA,
+    &cmd::mail::sent::AREA,
+    &cmd::remote::AREA,
 ];
