@@ -12,10 +12,11 @@ mod proxy;
 mod suite;
 
 use std::collections::BTreeMap;
+use std::panic;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::Instant;
 
@@ -41,7 +42,15 @@ struct Outcome {
     seconds: f64,
 }
 
+/// Whether a mutant's own code failed, which a rule might take for the meter's failure.
+static PANICKED: AtomicBool = AtomicBool::new(false);
+
 fn main() -> ExitCode {
+    let report = panic::take_hook();
+    panic::set_hook(Box::new(move |info| {
+        PANICKED.store(true, Ordering::SeqCst);
+        report(info);
+    }));
     match judge_all() {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
@@ -114,7 +123,7 @@ fn judge_in(choice: &Choice, binary: &Path, folder: &Path, params: String) -> Re
     println!("figure: {caught} of {} mutants caught in {:.0} s", chosen.len(), seconds(begun));
     let failed = chosen.len() - caught - chosen.iter().filter(|it| it.survives.is_some()).count();
     println!("{caught} passed, {failed} failed");
-    Ok(sound)
+    Ok(sound && !PANICKED.load(Ordering::SeqCst))
 }
 
 /// Verdicts by the ids of their rules.
@@ -158,8 +167,8 @@ fn attempt(
 }
 
 fn outcome(mutant: &Mutant, said: Result<Verdicts, String>, healthy: &Verdicts, seconds: f64) -> Outcome {
-    let noted_before = |id: &str| healthy.get(id).is_some_and(|it| it.noted);
-    let caught = |id: &str, it: &Said| it.caught() || mutant.noted && it.noted && !noted_before(id);
+    let new = |id: &str, it: &Said| healthy.get(id).is_none_or(|before| before.why != it.why);
+    let caught = |id: &str, it: &Said| it.caught() || mutant.noted && it.noted && new(id, it);
     let (missed, caught_by) = match said {
         Err(why) => (Some(why), Vec::new()),
         Ok(said) => {

@@ -54,12 +54,6 @@ impl Meter {
         }
     }
 
-    /// A request of the proxy's own, with the owner's login.
-    pub fn ask_as_owner(&self, method: &str, path: &str, body: &str) -> Message {
-        let call = request(method, path, body);
-        self.ask(&self.as_owner(&call))
-    }
-
     /// The request with the owner's login, whatever it came with.
     pub fn as_owner(&self, call: &Message) -> Message {
         call.clone().with_field("Authorization", Some(&format!("Bearer {}", self.owners_token())))

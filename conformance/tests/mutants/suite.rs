@@ -29,6 +29,7 @@ impl Said {
 /// What the tester tells of a bench, as far as the suite asks for it.
 fn knowledge(bench: &Bench) -> Vec<(&'static str, String)> {
     vec![
+        ("companion.address", "127.0.0.1".into()),
         ("clear.excess", "yes".into()),
         ("db.from", bench.window.0.to_string()),
         ("db.to", bench.window.1.to_string()),

@@ -77,7 +77,7 @@ pub static MUTANTS: &[Mutant] = &[
     Mutant::new("http/html-by-its-label", &["http/replies/03"], |call, meter| {
         meter.ask(&call).with_field("Content-Type", Some("text/html"))
     }),
-    Mutant::new("http/401-with-words-only", &["http/replies/04", "auth/tokens/07"], |call, meter| {
+    Mutant::new("http/401-with-words-only", &["http/replies/04", "cmd/cancel/01"], |call, meter| {
         // The challenge alone is whole.
         let wrong = |it: &Message| it.status() == 401 && !call.is("GET", "/auth/unauthorized");
         replace(&call, meter, wrong, |_| Message::answer(401, &json!({"error": "Authentication required."})))

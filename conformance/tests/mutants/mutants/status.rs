@@ -11,8 +11,9 @@ pub static MUTANTS: &[Mutant] = &[
         renamed(call, meter, |real, _| real[..16].to_string())
     }),
     Mutant::new("status/tokens-in-capitals", &["cmd/db/status/02"], |call, meter| {
-        renamed(call, meter, |real, _| real.to_uppercase().replace(|it: char| it.is_ascii_digit(), "A"))
-    }),
+        renamed(call, meter, |real, _| real.to_uppercase())
+    })
+    .noted(),
     Mutant::new("status/tokens-count-up", &["cmd/db/status/03"], |call, meter| {
         renamed(call, meter, |_, number| format!("{:032x}", 0x5e0a1e7d + number))
     }),
@@ -34,16 +35,24 @@ pub static MUTANTS: &[Mutant] = &[
         status(call, meter, |it| it["ts"] = json!("2026-11-22T22:45:53Z"))
     }),
     Mutant::new("status/progress-as-an-integer", &["cmd/db/status/06"], |call, meter| {
-        status(call, meter, |it| it["progress"] = json!(1))
+        status(call, meter, |it| {
+            it.insert("progress".into(), json!(1));
+        })
     }),
     Mutant::new("status/progress-in-percent", &["cmd/db/status/06"], |call, meter| {
-        status(call, meter, |it| it["progress"] = json!(100.0))
+        status(call, meter, |it| {
+            it.insert("progress".into(), json!(100.0));
+        })
     }),
     Mutant::new("status/info-in-prose", &["cmd/db/status/08", "cmd/db/zero/08"], |call, meter| {
-        status(call, meter, |it| it["info"] = json!("Zeroing the database"))
+        status(call, meter, |it| {
+            it.insert("info".into(), json!("Zeroing the database"));
+        })
     }),
     Mutant::new("status/info-of-another-command", &["cmd/db/status/08"], |call, meter| {
-        status(call, meter, |it| it["info"] = json!("FLASH"))
+        status(call, meter, |it| {
+            it.insert("info".into(), json!("FLASH"));
+        })
     }),
     Mutant::new("status/error-in-prose", &["cmd/db/status/09"], |call, meter| {
         status(call, meter, |it| {
@@ -53,9 +62,13 @@ pub static MUTANTS: &[Mutant] = &[
         })
     }),
     Mutant::new("status/canceled-with-two-l", &["cmd/db/status/09", "cmd/db/status/14"], |call, meter| {
+        if let Some(token) = call.json().as_ref().and_then(|it| it["token"].as_str()) {
+            meter.keep(&format!("/sys/status/{token}"), true);
+        }
+        let cancelled = meter.recall(call.path()) == true;
         status(call, meter, |it| {
-            if it.get("error") == Some(&json!("CANCELED")) {
-                it["error"] = json!("CANCELLED");
+            if cancelled {
+                it.insert("error".into(), json!("CANCELLED"));
             }
         })
     }),
