@@ -7,6 +7,7 @@
 pub mod areas;
 pub mod catalogue;
 pub mod coverage;
+pub mod companions;
 pub mod danger;
 pub mod evidence;
 pub mod http;
