@@ -18,6 +18,7 @@ pub const ALL: &[&Area] = &[
     &sys::resources::AREA,
     &sys::query::AREA,
     &sys::status::AREA,
+    &sys::members::AREA,
     &providers::AREA,
     &cmd::cancel::AREA,
     &cmd::clear::AREA,
