@@ -6,4 +6,11 @@ mod cmd;
 use crate::catalogue::Area;
 
 /// All of them; the catalogue puts them in order.
-pub const ALL: &[&Area] = &[&auth::login::AREA, &cmd::mail::AREA, &cmd::mail::sent::AREA, &cmd::remote::AREA];
+pub const ALL: &[&Area] = &[
+    &auth::login::AREA,
+    &cmd::mail::AREA,
+    &cmd::mail::sent::AREA,
+    &cmd::remote::AREA,
+    &cmd::activate::AREA,
+    &cmd::homeplug::AREA,
+];
