@@ -12,5 +12,6 @@ pub const ALL: &[&Area] = &[
     &cmd::mail::sent::AREA,
     &cmd::remote::AREA,
     &cmd::activate::AREA,
+    &cmd::wlan::AREA,
     &cmd::homeplug::AREA,
 ];

@@ -4,3 +4,4 @@ pub mod activate;
 pub mod homeplug;
 pub mod mail;
 pub mod remote;
+pub mod wlan;
