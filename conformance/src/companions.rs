@@ -4,6 +4,7 @@
 pub mod modbus;
 pub mod provider;
 pub mod smtp;
+pub mod update;
 
 use std::io;
 use std::net::{IpAddr, Shutdown, SocketAddr, TcpListener, TcpStream};

@@ -1,6 +1,8 @@
 //! What rules read: the exchanges and facts of their area, with the readings of the API that many rules share.
 
+pub mod backup;
 mod exchange;
+pub mod refusal;
 pub mod status;
 pub mod tokens;
 #[cfg(test)]

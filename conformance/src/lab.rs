@@ -51,6 +51,8 @@ pub struct Lab<'a> {
     begun: Instant,
     last: Option<Instant>,
     unanswered: usize,
+    /// For one answer.
+    timeout: Duration,
     /// The login's token and its end.
     token: Option<(String, Instant)>,
     /// Whether silence is expected, because the meter was told to go down.
@@ -67,7 +69,17 @@ impl<'a> Lab<'a> {
             ..Transcript::default()
         };
         let begun = Instant::now();
-        Lab { options, transcript, area: "", begun, last: None, unanswered: 0, token: None, going_down: false }
+        Lab {
+            options,
+            transcript,
+            area: "",
+            begun,
+            last: None,
+            unanswered: 0,
+            timeout: options.timeout,
+            token: None,
+            going_down: false,
+        }
     }
 
     /// From now on records are those of this area.
@@ -84,6 +96,15 @@ impl<'a> Lab<'a> {
     /// The tester's value, without which the area ends.
     pub fn need(&self, name: &str) -> Result<&'a str, Stop> {
         self.param(name).ok_or_else(|| Stop::Skip(format!("needs --with {name}=...")))
+    }
+
+    /// The tester's seconds for a parameter of this area, or so many.
+    pub fn seconds(&self, name: &str, otherwise: f64) -> Result<Duration, Stop> {
+        let Some(text) = self.param(name) else { return Ok(Duration::from_secs_f64(otherwise)) };
+        let number = text.parse::<f64>().ok().filter(|it| (0.0..=86400.0).contains(it));
+        number
+            .map(Duration::from_secs_f64)
+            .ok_or_else(|| Stop::Skip(format!("--with {name}={text}: a number of seconds is expected")))
     }
 
     /// Keeps what was learned otherwise.
@@ -103,6 +124,15 @@ impl<'a> Lab<'a> {
         let target = &self.options.target;
         let bytes = request.bytes(&target.host_field(), &target.base, token.as_deref());
         self.send_bytes(label, bytes, request.method == "HEAD")
+    }
+
+    /// Sends a request whose answer is not waited for longer than `timeout`, and not longer than any other.
+    pub fn send_within(&mut self, label: &str, request: &Request, timeout: Duration) -> Result<Exchange, Stop> {
+        let usual = self.timeout;
+        self.timeout = timeout.min(usual);
+        let res = self.send(label, request);
+        self.timeout = usual;
+        res
     }
 
     /// GET with the login, recorded under `label`.
@@ -136,7 +166,7 @@ impl<'a> Lab<'a> {
             self.guard(&bytes)?;
             self.pace();
             let (at, wall, start) = (self.begun.elapsed().as_secs_f64(), wall(), Instant::now());
-            let timeout = self.options.timeout;
+            let timeout = self.timeout;
             let open = match connection.take() {
                 Some(open) => Ok(open),
                 None if res.is_empty() => Connection::open(target, timeout),
@@ -207,7 +237,7 @@ impl<'a> Lab<'a> {
     }
 
     fn ask(&self, bytes: &[u8], head: bool) -> Result<Reply, Fault> {
-        let timeout = self.options.timeout;
+        let timeout = self.timeout;
         let mut connection = Connection::open(&self.options.target, timeout)?;
         connection.send(bytes, timeout);
         let mut reply = connection.reply(head, timeout)?;
