@@ -2,6 +2,9 @@
 
 mod auth;
 mod cmd;
+mod http;
+mod providers;
+mod sys;
 
 use crate::catalogue::Area;
 
@@ -14,6 +17,22 @@ pub const ALL: &[&Area] = &[
     &cmd::activate::AREA,
     &cmd::wlan::AREA,
     &cmd::homeplug::AREA,
+    &auth::form::AREA,
+    &auth::tokens::AREA,
+    &auth::logout::AREA,
+    &auth::rights::AREA,
+    &sys::resources::AREA,
+    &sys::query::AREA,
+    &sys::status::AREA,
+    &sys::members::AREA,
+    &providers::AREA,
+    &cmd::cancel::AREA,
+    &cmd::clear::AREA,
+    &cmd::clear::WEB_CACHE,
+    &http::requests::AREA,
+    &http::refusals::AREA,
+    &http::replies::AREA,
+    &auth::nonces::AREA,
     &cmd::set_time::AREA,
     &cmd::db::AREA,
     &cmd::db::zero::AREA,

@@ -1,6 +1,8 @@
 //! /cmd: what a meter does on command.
 
 pub mod activate;
+pub mod cancel;
+pub mod clear;
 pub mod db;
 mod down;
 pub mod factory_restore;

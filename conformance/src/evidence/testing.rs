@@ -54,3 +54,17 @@ pub fn broken(found: Result<Finding, Finding>) {
 pub fn untested(found: Result<Finding, Finding>) {
     assert!(matches!(found, Err(Finding::NoEvidence(_))), "{found:?}");
 }
+
+/// What the rule of this id says of these answers of its area: label, status and body.
+pub fn judge(id: &str, answers: &[(&str, u16, &str)]) -> Result<Finding, Finding> {
+    let area = crate::catalogue::areas().into_iter().find(|it| it.rules.iter().any(|it| it.id == id));
+    let area = area.unwrap_or_else(|| panic!("{id} is no rule"));
+    judge_all(id, &transcript(area.name, answers.iter().copied()))
+}
+
+/// What the rule of this id says of a whole transcript.
+pub fn judge_all(id: &str, transcript: &Transcript) -> Result<Finding, Finding> {
+    let mut all = crate::catalogue::areas().into_iter().flat_map(|area| area.rules.iter().map(move |it| (area, it)));
+    let (area, rule) = all.find(|it| it.1.id == id).unwrap_or_else(|| panic!("{id} is no rule"));
+    (rule.judge)(&crate::evidence::Evidence::new(transcript, area.name))
+}

@@ -200,7 +200,7 @@ const RULES: &[Rule] = &[
         "cmd/activate/01",
         "WebAPI §1",
         "Without a valid login it is answered with 401 and a challenge.",
-        |ev| refusals::unauthorized(ev),
+        refusals::unauthorized,
     ),
     Rule::must(
         "cmd/activate/02",
@@ -391,7 +391,7 @@ const RULES: &[Rule] = &[
         "cmd/activate/25",
         PROTOCOL,
         "The password that the provider gave is in no answer of the meter.",
-        |ev| refusals::keeps_secrets(ev),
+        refusals::keeps_secrets,
     ),
 ];
 

@@ -134,7 +134,7 @@ const RULES: &[Rule] = &[
         "cmd/test-email/01",
         "WebAPI §1",
         "Without a valid login a test mail is answered with 401 and a challenge.",
-        |ev| refusals::unauthorized(ev),
+        refusals::unauthorized,
     ),
     Rule::must(
         "cmd/test-email/02",

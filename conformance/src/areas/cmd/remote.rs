@@ -156,7 +156,7 @@ const RULES: &[Rule] = &[
         "cmd/test-remote/01",
         "WebAPI §1",
         "Without a valid login a test is answered with 401 and a challenge.",
-        |ev| refusals::unauthorized(ev),
+        refusals::unauthorized,
     ),
     Rule::must(
         "cmd/test-remote/02",

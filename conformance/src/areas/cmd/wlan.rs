@@ -29,6 +29,7 @@ pub const AREA: Area = Area {
         Param { name: KEY, meaning: "a file whose first line is that network's passphrase; an open network has none." },
         Param { name: UNREACHABLE, meaning: "the name of a network that is not there (a random one)." },
         Param { name: HIDDEN, meaning: "a hidden network in reach, with the same passphrase." },
+        Param { name: OPEN, meaning: "a network in reach that needs no key." },
         Param { name: HEX, meaning: "a file whose first line is the 64-digit key of the network, to join by that." },
     ],
     play,
@@ -42,6 +43,7 @@ const KEY: &str = "wlan.key-file";
 const UNREACHABLE: &str = "wlan.unreachable";
 const HIDDEN: &str = "wlan.hidden";
 const HEX: &str = "wlan.hex-key-file";
+const OPEN: &str = "wlan.open";
 /// No network has this id: a meter counts from 0.
 const NO_ID: u64 = 987_654;
 
@@ -146,6 +148,9 @@ fn join(lab: &mut Lab<'_>, ssid: &str, key: Option<&str>, old: Option<u64>) -> R
     }
     if let Some(hex) = secret(lab, HEX)? {
         change(lab, "hex", &json!({"action": "add", "ssid": ssid, "key": hex, "hex": true}))?;
+    }
+    if let Some(open) = lab.param(OPEN) {
+        change(lab, "open", &json!({"action": "add", "ssid": open}))?;
     }
     if let Some(hidden) = lab.param(HIDDEN) {
         let mut order = order(hidden);
@@ -317,7 +322,7 @@ const RULES: &[Rule] = &[
         after.want(ids(before) == ids(after), "the known networks are others than before")?;
         Ok(Finding::Kept)
     }),
-    Rule::should("cmd/wlan/12", CLAUSE, "No answer has a key in it.", |ev| refusals::keeps_secrets(ev)),
+    Rule::should("cmd/wlan/12", CLAUSE, "No answer has a key in it.", refusals::keeps_secrets),
     Rule::must("cmd/wlan/13", NET, "A meter with WLAN shows lists `ap` and `net`.", |ev| {
         for it in ev.all("seen/")? {
             let result = it.result()?;
@@ -430,6 +435,12 @@ const RULES: &[Rule] = &[
             status::args(ev, "")
         },
     ),
+    Rule::must("cmd/wlan/25", CLAUSE, "Without `key` a network is joined that has none.", |ev| {
+        if ev.get("add").is_ok() && ev.get("open").is_err() {
+            return Err(Finding::NoEvidence(format!("needs --with {OPEN}=...")));
+        }
+        selected(ev, "open", "ssid", "ssid")
+    }),
 ];
 
 #[cfg(test)]
