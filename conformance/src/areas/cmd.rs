@@ -1,4 +1,4 @@
-//! /cmd: one area or more for each command.
+//! /cmd: what a meter does on command.
 
 pub mod activate;
 pub mod cancel;

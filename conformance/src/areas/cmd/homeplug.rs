@@ -18,7 +18,7 @@ use crate::verdict::{Finding, Rule};
 pub const AREA: Area = Area {
     name: "cmd/homeplug",
     class: Class::Homeplug,
-    touches: "sends bodies that must be refused, and, with bridges named, sets their password: the tester's own comes last",
+    touches: "sends bodies that must be refused; sets the password of bridges if they are named",
     params: &[
         Param {
             name: TARGETS,

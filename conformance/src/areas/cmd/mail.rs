@@ -2,6 +2,7 @@
 //! cancelled. What goes over the wire is looked at in `sent`.
 
 mod message;
+mod send;
 pub mod sent;
 
 use std::time::Duration;
@@ -25,7 +26,7 @@ use crate::verdict::{Finding, Rule};
 pub const AREA: Area = Area {
     name: "cmd/test-email",
     class: Class::Mail,
-    touches: "asks for test mails to example.com by way of a mail server of this program, and once for one that nobody takes",
+    touches: "asks for test mails to example.com by way of a mail server of this program",
     params: PARAMS,
     play,
     rules: RULES,
