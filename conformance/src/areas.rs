@@ -11,6 +11,12 @@ use crate::catalogue::Area;
 /// All of them; the catalogue puts them in order.
 pub const ALL: &[&Area] = &[
     &auth::login::AREA,
+    &cmd::mail::AREA,
+    &cmd::mail::sent::AREA,
+    &cmd::remote::AREA,
+    &cmd::activate::AREA,
+    &cmd::wlan::AREA,
+    &cmd::homeplug::AREA,
     &auth::form::AREA,
     &auth::tokens::AREA,
     &auth::logout::AREA,
@@ -18,6 +24,7 @@ pub const ALL: &[&Area] = &[
     &sys::resources::AREA,
     &sys::query::AREA,
     &sys::status::AREA,
+    &sys::members::AREA,
     &providers::AREA,
     &cmd::cancel::AREA,
     &cmd::clear::AREA,
@@ -37,7 +44,4 @@ pub const ALL: &[&Area] = &[
     &cmd::update_install::AREA,
     &cmd::reboot::AREA,
     &cmd::factory_restore::AREA,
-    &cmd::mail::AREA,
-    &cmd::mail::sent::AREA,
-    &cmd::remote::AREA,
 ];

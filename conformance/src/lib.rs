@@ -6,8 +6,8 @@
 
 pub mod areas;
 pub mod catalogue;
-pub mod companions;
 pub mod coverage;
+pub mod companions;
 pub mod danger;
 pub mod evidence;
 pub mod http;

@@ -28,7 +28,7 @@ fn params() -> Vec<String> {
         name if name.ends_with(".folder") => env::temp_dir().display().to_string(),
         // Waits, ports and limits: short, and whatever is free.
         name if name.ends_with(".wait") || name.ends_with("-wait") => "1".into(),
-        name if name.ends_with("-port") => "0".into(),
+        name if name.ends_with("port") => "0".into(),
         name if name.starts_with("auth.") => "somebody".into(),
         _ => "1".into(),
     };

@@ -2,9 +2,6 @@
 
 use super::{Promise, by, not};
 
-/// An area that is to come.
-const LATER: &str = "its area is not in the catalogue yet";
-
 /// In the order of the table; a row may have several lines.
 pub const ALL: &[Promise] = &[
     by("WebAPI §11 row 1", "commands are POST-only", &["cmd/cancel/08", "cmd/clear/05"]),
@@ -34,7 +31,7 @@ pub const ALL: &[Promise] = &[
     ),
     by("WebAPI §11 row 5", "several tokens live at once", &["auth/login/10", "auth/logout/04"]),
     by("WebAPI §11 row 5", "logout revokes", &["auth/logout/02", "auth/logout/03"]),
-    not("WebAPI §11 row 5", "a reboot revokes", LATER),
+    by("WebAPI §11 row 5", "a reboot revokes", &["cmd/reboot/10"]),
     by("WebAPI §11 row 6", "no password login without https", &["auth/form/05"]),
     by(
         "WebAPI §11 row 7",
@@ -46,29 +43,56 @@ pub const ALL: &[Promise] = &[
         "the request's Content-Type does not matter",
         &["http/requests/01", "cmd/clear/web-cache/03"],
     ),
-    not("WebAPI §11 row 8", "reboot, factory-restore and set-time take an empty body", LATER),
+    by(
+        "WebAPI §11 row 8",
+        "reboot, factory-restore and set-time take an empty body",
+        &["cmd/reboot/04", "cmd/factory-restore/04", "cmd/set-time/09", "cmd/set-time/10"],
+    ),
     by(
         "WebAPI §11 row 9",
         "nothing is executed on a request that is answered 401",
-        &["auth/rights/07", "auth/logout/03"],
+        &[
+            "cmd/activate/02",
+            "cmd/db/02",
+            "cmd/set-time/02",
+            "cmd/reboot/02",
+            "cmd/factory-restore/02",
+            "cmd/update/install/02",
+        ],
     ),
-    not("WebAPI §11 row 10", "operations' tokens are at least 32 lower-case hexadecimal digits and unguessable", LATER),
-    by("WebAPI §11 row 10", "/sys/status is always empty", &["sys/status/01"]),
-    not(
+    by(
+        "WebAPI §11 row 10",
+        "operations' tokens are at least 32 lower-case hexadecimal digits and unguessable",
+        &["cmd/db/status/02", "cmd/db/status/03"],
+    ),
+    by("WebAPI §11 row 10", "/sys/status is always empty", &["sys/status/01", "sys/status/members/05"]),
+    by(
         "WebAPI §11 row 11",
         "`progress` has a decimal point, tags and `args` are as the client's tables have them",
-        LATER,
+        &[
+            "cmd/db/status/06",
+            "cmd/db/status/08",
+            "cmd/db/status/09",
+            "cmd/db/status/10",
+            "cmd/db/status/11",
+            "cmd/update/install/18",
+        ],
     ),
     by(
         "WebAPI §11 row 12",
         "an unknown token is an error or a 404",
         &["sys/status/02", "sys/status/03", "sys/status/04"],
     ),
-    not("WebAPI §11 row 13", "`version` and `minimum` are strings", LATER),
-    not("WebAPI §11 row 14", "a reboot's reply first, the reboot a second later, back within a minute", LATER),
+    by("WebAPI §11 row 13", "`version` and `minimum` are strings", &["cmd/update/list/04", "cmd/update/list/05"]),
+    by(
+        "WebAPI §11 row 14",
+        "a reboot's reply first, the reboot a second later, back within a minute",
+        &["cmd/reboot/04", "cmd/reboot/05", "cmd/reboot/07", "cmd/reboot/09"],
+    ),
     by("WebAPI §11 row 14", "the sign of life answers within a second", &["auth/login/12"]),
     by("WebAPI §11 row 15", "the right to save is enforced", &["auth/rights/06", "auth/rights/07", "auth/rights/10"]),
-    not("WebAPI §11 row 16", "`data` up to 2 MiB is taken, more may be refused", LATER),
-    not("WebAPI §11 row 16", "stamps are kept exactly", LATER),
-    not("WebAPI §11 row 17", "`id` is the list's `network_id`, an SSID any Unicode text", LATER),
+    by("WebAPI §11 row 16", "`data` up to 2 MiB is taken, more may be refused", &["cmd/db/file/13", "cmd/db/file/14"]),
+    by("WebAPI §11 row 16", "stamps are kept exactly", &["cmd/db/07", "cmd/db/08", "cmd/db/zero/06"]),
+    by("WebAPI §11 row 17", "`id` is the list's `network_id`", &["cmd/wlan/20", "cmd/wlan/21"]),
+    by("WebAPI §11 row 17", "an SSID is any Unicode text without newline and NUL", &["cmd/wlan/06", "cmd/wlan/16"]),
 ];

@@ -16,7 +16,7 @@ impl Lab<'_> {
         self.guard(&sent)?;
         self.pace();
         let (at, wall, start) = (self.begun.elapsed().as_secs_f64(), wall(), Instant::now());
-        let timeout = self.options.timeout;
+        let timeout = self.timeout;
         let mut spoke = 0;
         let answer = Connection::open(&self.options.target, timeout).and_then(|mut connection| {
             for (number, piece) in pieces.iter().enumerate() {
@@ -44,7 +44,7 @@ impl Lab<'_> {
         }
         self.guard(&all.concat())?;
         self.pace();
-        let timeout = self.options.timeout;
+        let timeout = self.timeout;
         let mut connection = Connection::open(target, timeout);
         if let Ok(open) = &mut connection {
             open.send(&all.concat(), timeout);

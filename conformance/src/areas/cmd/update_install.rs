@@ -161,7 +161,7 @@ const RULES: &[Rule] = &[
         "cmd/update/install/10",
         "WebAPI §2 token",
         "A token is a hexadecimal string of at least 32 digits.",
-        |ev| tokens::form(ev),
+        tokens::form,
     ),
     Rule::must("cmd/update/install/11", CLAUSE, "The version that was asked for is installed.", |ev| {
         status::succeeded(ev, "install")
