@@ -123,6 +123,7 @@ const RULES: &[Rule] = &[
         "A net register without a positive-only one fails with NO_POS_REG.",
         |ev| match ev.get("lonely") {
             Ok(_) => refusal::fails(ev, "lonely", &["NO_POS_REG"]),
+            Err(missing) if ev.get("no-net").is_err() => Err(missing),
             Err(_) => Err(Finding::NoEvidence("every net register of the meter has a positive-only one".into())),
         },
     ),

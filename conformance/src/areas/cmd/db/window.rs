@@ -224,3 +224,66 @@ pub fn accepted(ev: &Evidence<'_>, label: &str) -> Result<Finding, Finding> {
         (false, false) => Err(command.broken("`status` or `token` is owed")),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::evidence::testing::{broken, kept, transcript};
+    use crate::transcript::Transcript;
+    use serde_json::json;
+
+    const REGISTERS: &str = r#"{"registers":[{"did":0,"name":"A","type":"P"},{"did":1,"name":"B","type":"P"}]}"#;
+
+    /// Two pictures of registers A and B, one sample a second from 1 on; A is given up from 3 to 6.
+    fn pictures(before: [&[i64]; 2], after: [&[i64]; 2]) -> Transcript {
+        let file = |columns: [&[i64]; 2]| {
+            let rows =
+                (0..columns[0].len()).rev().map(|it| format!("{},{},{}\n", it + 1, columns[0][it], columns[1][it]));
+            format!("backup\nts,A:P,B:P\n{}", rows.collect::<String>())
+        };
+        let (before, after) = (file(before), file(after));
+        let mut res = transcript(
+            "cmd/db/zero",
+            [
+                ("registers", 200, REGISTERS),
+                ("picture/original", 200, before.as_str()),
+                ("picture/zero", 200, after.as_str()),
+            ],
+        );
+        for (name, value) in [("from", json!("3")), ("to", json!("6")), ("regs", json!([0]))] {
+            res.facts.insert(format!("cmd/db/zero/{name}"), value);
+        }
+        res
+    }
+
+    const GROWS: [&[i64]; 2] = [&[0, 10, 20, 30, 40, 50, 60, 70], &[0, 1, 2, 3, 4, 5, 6, 7]];
+
+    fn judge(id: &str, after: [&[i64]; 2]) -> Result<Finding, Finding> {
+        let run = pictures(GROWS, after);
+        let rule = super::super::zero::AREA.rules.iter().find(|it| it.id == id).unwrap();
+        (rule.judge)(&Evidence::new(&run, "cmd/db/zero"))
+    }
+
+    #[test]
+    fn a_window_that_was_made_flat_is_flat_inside_and_untouched_outside() {
+        let flat: [&[i64]; 2] = [&[30, 40, 40, 40, 40, 40, 50, 60], GROWS[1]];
+        for id in ["cmd/db/zero/02", "cmd/db/zero/03", "cmd/db/zero/05"] {
+            kept(judge(id, flat));
+        }
+    }
+
+    #[test]
+    fn what_zero_does_wrong_is_found() {
+        // Not flat; a spike behind the window; a shift by a row; a register that was not asked for; an end that jumps.
+        broken(judge("cmd/db/zero/02", GROWS));
+        broken(judge("cmd/db/zero/03", [&[0, 10, 10, 10, 10, 10, 60, 70], GROWS[1]]));
+        broken(judge("cmd/db/zero/03", [&[30, 40, 50, 50, 50, 50, 50, 60], GROWS[1]]));
+        broken(judge("cmd/db/zero/02", [&[30, 40, 40, 40, 40, 40, 50, 60], &[0, 1, 2, 2, 2, 2, 3, 4]]));
+        broken(judge("cmd/db/zero/05", [&[0, 10, 10, 10, 10, 50, 60, 70], GROWS[1]]));
+    }
+
+    #[test]
+    fn rows_at_the_ends_that_are_left_alone_are_a_note() {
+        crate::evidence::testing::quirk(judge("cmd/db/zero/05", [&[20, 30, 40, 40, 40, 50, 60, 70], GROWS[1]]));
+    }
+}
