@@ -13,6 +13,7 @@ pub mod evidence;
 pub mod http;
 pub mod lab;
 pub mod options;
+pub mod refusals;
 pub mod report;
 pub mod runner;
 pub mod session;

@@ -2,10 +2,15 @@
 
 pub mod cancel;
 pub mod clear;
+pub mod activate;
 pub mod db;
 mod down;
 pub mod factory_restore;
+pub mod homeplug;
+pub mod mail;
 pub mod reboot;
+pub mod remote;
 pub mod set_time;
 pub mod update_install;
 pub mod update_list;
+pub mod wlan;

@@ -9,15 +9,13 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
+pub use super::ADDRESS;
 use crate::catalogue::Param;
 use crate::lab::{Lab, Stop};
 
 /// The folder.
 pub const FOLDER: Param =
     Param { name: "update.folder", meaning: "The folder of updates that the meter is told to ask the suite for." };
-/// Where companions listen.
-pub const ADDRESS: Param =
-    Param { name: "companion.address", meaning: "The tester's address that the meter can reach." };
 /// Its port.
 pub const PORT: Param =
     Param { name: "update.port", meaning: "The port on companion.address at which the meter asks for updates." };
