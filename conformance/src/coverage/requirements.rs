@@ -93,6 +93,9 @@ pub const ALL: &[Promise] = &[
     by("WebAPI §11 row 15", "the right to save is enforced", &["auth/rights/06", "auth/rights/07", "auth/rights/10"]),
     by("WebAPI §11 row 16", "`data` up to 2 MiB is taken, more may be refused", &["cmd/db/file/13", "cmd/db/file/14"]),
     by("WebAPI §11 row 16", "stamps are kept exactly", &["cmd/db/07", "cmd/db/08", "cmd/db/zero/06"]),
-    by("WebAPI §11 row 17", "`id` is the list's `network_id`", &["cmd/wlan/20", "cmd/wlan/21"]),
-    by("WebAPI §11 row 17", "an SSID is any Unicode text without newline and NUL", &["cmd/wlan/06", "cmd/wlan/16"]),
+    by(
+        "WebAPI §11 row 17",
+        "`id` is the list's `network_id`, an SSID any Unicode text",
+        &["cmd/wlan/06", "cmd/wlan/15", "cmd/wlan/20"],
+    ),
 ];
