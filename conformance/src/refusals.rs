@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::evidence::{Evidence, status};
+use crate::evidence::{Evidence, refusal, status};
 use crate::http::Request;
 use crate::lab::operation::token_of;
 use crate::lab::{Lab, Stop};
@@ -52,25 +52,12 @@ pub fn look_for_secrets(lab: &mut Lab<'_>, area: &str, secrets: &[&str]) {
 
 /// A request without a login, and one whose login means nothing, are answered with 401.
 pub fn unauthorized(ev: &Evidence<'_>) -> Result<Finding, Finding> {
-    ev.get("anonymous")?.unauthorized()?;
-    ev.get("bad-token")?.unauthorized()
+    refusal::unauthorized(ev, &["anonymous", "bad-token"])
 }
 
 /// GET and PUT do not do what POST does. With which status they are refused is open.
 pub fn other_methods(ev: &Evidence<'_>) -> Result<Finding, Finding> {
-    let mut note = None;
-    for it in ev.all("method/")? {
-        let reply = it.reply()?;
-        match reply.status {
-            405 => {}
-            status @ (400 | 403 | 404 | 501) => note = Some(format!("another method is answered with {status}")),
-            200 if it.object().is_ok_and(|it| it.contains_key("error")) => {
-                note = Some("another method is answered with 200 and `error`".to_string());
-            }
-            _ => return Err(it.broken("only POST is there: another method must be refused")),
-        }
-    }
-    Ok(note.map_or(Finding::Kept, Finding::Quirk))
+    refusal::wrong_methods(ev, &["method/get", "method/put"])
 }
 
 /// Bodies that were sent by [`bodies`] were refused. One that was taken and then failed as an operation is a note.
@@ -100,9 +87,7 @@ pub fn all_refused(ev: &Evidence<'_>, bodies: Bodies) -> Result<Finding, Finding
 /// The error for a bad body has the word that would help whoever sent it: the member at fault.
 pub fn names_the_member(ev: &Evidence<'_>, bodies: &[(&str, &str)]) -> Result<Finding, Finding> {
     for (name, member) in bodies {
-        let reply = ev.get(&format!("bad/{name}"))?;
-        let text = reply.error()?;
-        reply.want(text.contains(member), format!("the error is to name {member}"))?;
+        refusal::names(ev, &[(&format!("bad/{name}"), member)])?;
     }
     Ok(Finding::Kept)
 }
@@ -148,15 +133,6 @@ mod tests {
         kept(check(&[("anonymous", 401, CHALLENGE), ("bad-token", 401, CHALLENGE)], unauthorized));
         broken(check(&[("anonymous", 401, CHALLENGE), ("bad-token", 200, TOKEN)], unauthorized));
         broken(check(&[("anonymous", 401, r#"{"error":"no"}"#), ("bad-token", 401, CHALLENGE)], unauthorized));
-    }
-
-    #[test]
-    fn another_method_is_refused_in_any_way_but_not_obeyed() {
-        kept(check(&[("method/get", 405, "{}"), ("method/put", 405, "{}")], other_methods));
-        quirk(check(&[("method/get", 404, ""), ("method/put", 405, "{}")], other_methods));
-        quirk(check(&[("method/get", 200, r#"{"error":"no"}"#)], other_methods));
-        broken(check(&[("method/get", 405, "{}"), ("method/put", 200, TOKEN)], other_methods));
-        broken(check(&[("method/get", 500, "{}")], other_methods));
     }
 
     #[test]

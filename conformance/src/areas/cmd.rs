@@ -1,8 +1,8 @@
-//! /cmd: one area or more for each command.
+//! /cmd: what a meter does on command.
 
+pub mod activate;
 pub mod cancel;
 pub mod clear;
-pub mod activate;
 pub mod db;
 mod down;
 pub mod factory_restore;

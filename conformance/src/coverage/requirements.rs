@@ -2,9 +2,6 @@
 
 use super::{Promise, by, not};
 
-/// An area that is to come.
-const LATER: &str = "its area is not in the catalogue yet";
-
 /// In the order of the table; a row may have several lines.
 pub const ALL: &[Promise] = &[
     by("WebAPI §11 row 1", "commands are POST-only", &["cmd/cancel/08", "cmd/clear/05"]),
@@ -54,7 +51,14 @@ pub const ALL: &[Promise] = &[
     by(
         "WebAPI §11 row 9",
         "nothing is executed on a request that is answered 401",
-        &["cmd/db/02", "cmd/set-time/02", "cmd/reboot/02", "cmd/factory-restore/02", "cmd/update/install/02"],
+        &[
+            "cmd/activate/02",
+            "cmd/db/02",
+            "cmd/set-time/02",
+            "cmd/reboot/02",
+            "cmd/factory-restore/02",
+            "cmd/update/install/02",
+        ],
     ),
     by(
         "WebAPI §11 row 10",
@@ -89,5 +93,6 @@ pub const ALL: &[Promise] = &[
     by("WebAPI §11 row 15", "the right to save is enforced", &["auth/rights/06", "auth/rights/07", "auth/rights/10"]),
     by("WebAPI §11 row 16", "`data` up to 2 MiB is taken, more may be refused", &["cmd/db/file/13", "cmd/db/file/14"]),
     by("WebAPI §11 row 16", "stamps are kept exactly", &["cmd/db/07", "cmd/db/08", "cmd/db/zero/06"]),
-    not("WebAPI §11 row 17", "`id` is the list's `network_id`, an SSID any Unicode text", LATER),
+    by("WebAPI §11 row 17", "`id` is the list's `network_id`", &["cmd/wlan/20", "cmd/wlan/21"]),
+    by("WebAPI §11 row 17", "an SSID is any Unicode text without newline and NUL", &["cmd/wlan/06", "cmd/wlan/16"]),
 ];

@@ -1,19 +1,17 @@
 //! /cmd/activate and the lists of providers. The handshake is tried with a provider of this program, where the meter's own
 //! list has it; what the meter says to it is judged, too. A service that was active before is never touched.
 
-use std::time::Duration;
+mod play;
 
 use serde_json::{Map, Value, json};
 
+use play::{MISSING, UNKNOWN, WRONG};
+
 use crate::catalogue::{Area, Param};
-use crate::companions::provider::{Mood, Provider};
-use crate::companions::{self};
+use crate::companions;
 use crate::danger::Class;
 use crate::evidence::{Evidence, status, tokens};
-use crate::http::Request;
-use crate::lab::operation::token_of;
-use crate::lab::{Lab, Stop};
-use crate::refusals::{self, Bodies, MALFORMED};
+use crate::refusals::{self, MALFORMED};
 use crate::session::md5;
 use crate::verdict::{Finding, Rule};
 
@@ -33,11 +31,10 @@ pub const AREA: Area = Area {
         Param { name: NONCE, meaning: "a challenge in hexadecimal digits that the meter's own key can decrypt." },
         Param { name: CLEAR, meaning: "what that challenge is when decrypted, in lower-case hexadecimal digits." },
     ],
-    play,
+    play: play::play,
     rules: RULES,
 };
 
-const PATH: &str = "/cmd/activate";
 const PORT: &str = "companion.provider-port";
 const PROVIDER: &str = "activate.provider";
 const SERVICE: &str = "activate.service";
@@ -47,122 +44,6 @@ const CLEAR: &str = "activate.clear";
 const RID: u64 = 4711;
 const SIGNUP: &str = "http://provider.example/signup/7";
 const REFUSAL: &str = "this meter is not wanted here";
-/// A meter that obeys at once has connected by then.
-const SOON: Duration = Duration::from_secs(1);
-
-const MISSING: Bodies = &[
-    ("no-service", "{\"provider\":\"No such provider of conformance\"}"),
-    ("no-provider", "{\"service\":\"push\"}"),
-    ("null-provider", "{\"service\":\"push\",\"provider\":null}"),
-];
-const WRONG: Bodies = &[
-    ("service-other", "{\"service\":\"tariff\",\"provider\":\"No such provider of conformance\"}"),
-    ("service-capital", "{\"service\":\"PUSH\",\"provider\":\"No such provider of conformance\"}"),
-    ("service-number", "{\"service\":1,\"provider\":\"No such provider of conformance\"}"),
-    ("provider-list", "{\"service\":\"push\",\"provider\":[\"No such provider of conformance\"]}"),
-];
-const UNKNOWN: Bodies = &[
-    ("push-unknown", "{\"service\":\"push\",\"provider\":\"No such provider of conformance\"}"),
-    ("alert-unknown", "{\"service\":\"alert\",\"provider\":\"No such provider of conformance\"}"),
-];
-
-fn play(lab: &mut Lab<'_>) -> Result<(), Stop> {
-    lab.get("list/push", "/providers/push")?;
-    lab.get("list/alert", "/providers/alert")?;
-    let service = lab.param(SERVICE).unwrap_or("push");
-    let provider = ready(lab, service, lab.param(PROVIDER).unwrap_or_default());
-    // Where a service is active already, a meter that obeys too readily must not lose it.
-    let name = provider.as_ref().ok().and_then(|_| lab.param(PROVIDER)).unwrap_or("No such provider of conformance");
-    let order = json!({"service": service, "provider": name});
-    refusals::door(lab, PATH, &order)?;
-    if let Ok(provider) = &provider {
-        lab.wait(SOON);
-        lab.fact("uninvited", provider.connections());
-    }
-    for bodies in [MALFORMED, MISSING, WRONG, UNKNOWN] {
-        refusals::bodies(lab, PATH, bodies, lab.options.max_wait)?;
-    }
-    let provider = provider?;
-    let stored = stored(service);
-    let res = handshakes(lab, &provider, &order, stored);
-    // Whatever happened, nothing of it stays.
-    lab.send("end", &Request::new("DELETE", stored))?;
-    lab.get("ended", stored)?;
-    refusals::look_for_secrets(lab, AREA.name, &["pw-of-conformance"]);
-    res
-}
-
-/// The resource that says which service is active.
-fn stored(service: &str) -> &'static str {
-    match service {
-        "alert" => "/config/alert/reporter/web/service",
-        _ => "/config/push/service",
-    }
-}
-
-/// The provider, if the meter's list leads to it and no service would be lost.
-fn ready(lab: &mut Lab<'_>, service: &str, name: &str) -> Result<Provider, Stop> {
-    lab.need(PROVIDER)?;
-    lab.need(PORT)?;
-    if !["push", "alert"].contains(&service) {
-        return Err(Stop::Skip(format!("--with {SERVICE}={service}: there are push and alert")));
-    }
-    let before = lab.get("before", stored(service))?;
-    match before.result() {
-        Ok(Value::String(text)) if text.is_empty() => {}
-        Ok(_) => return Err(Stop::Skip(format!("a {service} service is active; end it first"))),
-        Err(_) => return Err(Stop::Skip(format!("the meter does not say which {service} service is active"))),
-    }
-    let provider = Provider::open(lab, PORT)?;
-    let list = lab.get("list/own", &format!("/providers/{service}"))?.object().unwrap_or_default();
-    let control = providers(&list).into_iter().flatten().find(|it| it["name"] == name).map(|it| it["control"].clone());
-    let start = format!("http://{}", provider.address());
-    match control.as_ref().and_then(Value::as_str) {
-        Some(url) if url == start || url.starts_with(&format!("{start}/")) => Ok(provider),
-        Some(url) if url.starts_with("https:") => {
-            Err(Stop::Skip(format!("the meter reaches {name} at {url}, and TLS is not spoken here")))
-        }
-        Some(url) => Err(Stop::Skip(format!("the meter reaches {name} at {url}, not at {start}"))),
-        None => Err(Stop::Skip(format!("the meter knows no provider {name} for {service}"))),
-    }
-}
-
-/// The provider's moods, the one that grants last.
-fn handshakes(lab: &mut Lab<'_>, provider: &Provider, order: &Value, stored: &'static str) -> Result<(), Stop> {
-    let time = lab.options.max_wait;
-    let grant = json!({
-        "url": format!("http://{}/data", provider.address()), "options": "json,max=9", "user": "meter",
-        "pw": "pw-of-conformance", "signup": SIGNUP, "unknown": [1],
-    });
-    let mut moods = vec![
-        ("refused", Mood::Says(200, json!({ "error": REFUSAL }))),
-        ("broken", Mood::Says(500, json!({"error": "out of order"}))),
-        ("nonsense", Mood::Says(200, json!(["no", "object"]))),
-    ];
-    if let (Some(nonce), Some(_)) = (lab.param(NONCE), lab.param(CLEAR)) {
-        let challenge = json!({"nnc": nonce, "rid": RID, "unknown": true});
-        moods.push(("challenged", Mood::Challenges(challenge, json!({ "error": REFUSAL }))));
-        lab.fact("clear", lab.param(CLEAR).unwrap_or_default());
-    }
-    for (label, mood) in moods {
-        provider.set(mood);
-        lab.operation(label, &Request::post(PATH, order), time)?;
-        lab.fact(label, provider.record());
-    }
-    provider.set(Mood::Silent);
-    let reply = lab.post("cancelled", PATH, order)?;
-    if let Some(token) = token_of(&reply) {
-        lab.fact("visited", provider.asked_within(time));
-        lab.post("cancel", "/cmd/cancel", &json!({ "token": token }))?;
-        lab.follow("cancelled", &token, time)?;
-    }
-    lab.get("still-none", stored)?;
-    provider.set(Mood::Says(200, grant));
-    lab.operation("granted", &Request::post(PATH, order), time)?;
-    lab.fact("granted", provider.record());
-    lab.get("active", stored)?;
-    Ok(())
-}
 
 /// The list in a reply of /providers.
 fn providers(reply: &Map<String, Value>) -> Option<&Vec<Value>> {
@@ -200,7 +81,7 @@ const RULES: &[Rule] = &[
         "cmd/activate/01",
         "WebAPI §1",
         "Without a valid login it is answered with 401 and a challenge.",
-        |ev| refusals::unauthorized(ev),
+        refusals::unauthorized,
     ),
     Rule::must(
         "cmd/activate/02",
@@ -310,7 +191,7 @@ const RULES: &[Rule] = &[
     Rule::must(
         "cmd/activate/18",
         PROTOCOL,
-        "A challenge is answered at the same URL with `rid`, a hexadecimal `cnnc`, and the hash of what it decrypts to.",
+        "A challenge is answered at the same URL with `rid`, a `cnnc`, and the hash of what it decrypts to.",
         |ev| {
             let Ok(clear) = ev.fact("clear") else {
                 let why = format!("needs --with {NONCE}=... and --with {CLEAR}=...");
@@ -391,7 +272,7 @@ const RULES: &[Rule] = &[
         "cmd/activate/25",
         PROTOCOL,
         "The password that the provider gave is in no answer of the meter.",
-        |ev| refusals::keeps_secrets(ev),
+        refusals::keeps_secrets,
     ),
 ];
 

@@ -18,7 +18,7 @@ use crate::verdict::{Finding, Rule};
 pub const AREA: Area = Area {
     name: "cmd/homeplug",
     class: Class::Homeplug,
-    touches: "sends bodies that must be refused, and, with bridges named, sets their password: the tester's own comes last",
+    touches: "sends bodies that must be refused; sets the password of bridges if they are named",
     params: &[
         Param {
             name: TARGETS,
@@ -157,7 +157,7 @@ const RULES: &[Rule] = &[
         "cmd/homeplug/01",
         "WebAPI §1",
         "Without a valid login it is answered with 401 and a challenge.",
-        |ev| refusals::unauthorized(ev),
+        refusals::unauthorized,
     ),
     Rule::must("cmd/homeplug/02", "WebAPI §5", "Only POST sets a password; GET and PUT are refused.", |ev| {
         refusals::other_methods(ev)

@@ -1,19 +1,18 @@
 //! /cmd/test-remote: what it takes and what it refuses, and what it finds on a SunSpec device of this program, on one that
 //! has nothing to say, where nobody listens, and where nobody answers.
 
-use std::time::Duration;
+mod play;
 
-use serde_json::{Value, json};
+use serde_json::Value;
+
+use play::{MISSING, NO_ADDRESSES, UNKNOWN, WRONG_TYPES};
 
 use crate::catalogue::{Area, Param};
-use crate::companions::modbus::{Device, Mood};
-use crate::companions::{self};
+use crate::companions;
 use crate::danger::Class;
 use crate::evidence::{Evidence, status, tokens};
-use crate::http::Request;
-use crate::lab::operation::{status_of, token_of};
-use crate::lab::{Lab, Stop};
-use crate::refusals::{self, Bodies, MALFORMED};
+use crate::lab::operation::status_of;
+use crate::refusals::{self, MALFORMED};
 use crate::transcript::Exchange;
 use crate::verdict::{Finding, Rule};
 
@@ -26,69 +25,11 @@ pub const AREA: Area = Area {
         companions::ADDRESS,
         Param { name: MODBUS_PORT, meaning: "the port where the Modbus device listens (any free one)." },
     ],
-    play,
+    play: play::play,
     rules: RULES,
 };
 
-const PATH: &str = "/cmd/test-remote";
 const MODBUS_PORT: &str = "companion.modbus-port";
-/// A meter that obeys at once has connected by then.
-const SOON: Duration = Duration::from_secs(1);
-
-const MISSING: Bodies = &[
-    ("no-linktype", "{\"address\":\"sunspec.1@conformance.invalid\"}"),
-    ("no-address", "{\"linktype\":\"modbus\"}"),
-    ("null-address", "{\"linktype\":\"modbus\",\"address\":null}"),
-];
-const WRONG_TYPES: Bodies = &[
-    ("linktype-number", "{\"linktype\":5,\"address\":\"sunspec.1@conformance.invalid\"}"),
-    ("address-number", "{\"linktype\":\"modbus\",\"address\":7}"),
-    ("address-list", "{\"linktype\":\"modbus\",\"address\":[\"sunspec.1@conformance.invalid\"]}"),
-];
-const UNKNOWN: Bodies = &[
-    ("unknown-linktype", "{\"linktype\":\"carrier-pigeon\",\"address\":\"sunspec.1@conformance.invalid\"}"),
-    ("empty-linktype", "{\"linktype\":\"\",\"address\":\"sunspec.1@conformance.invalid\"}"),
-];
-const NO_ADDRESSES: Bodies = &[
-    ("empty-address", "{\"linktype\":\"modbus\",\"address\":\"\"}"),
-    ("no-map", "{\"linktype\":\"modbus\",\"address\":\"conformance.invalid\"}"),
-    ("bad-unit", "{\"linktype\":\"modbus\",\"address\":\"sunspec.999@conformance.invalid\"}"),
-    ("bad-port", "{\"linktype\":\"modbus\",\"address\":\"sunspec.1@conformance.invalid:99999\"}"),
-];
-
-fn play(lab: &mut Lab<'_>) -> Result<(), Stop> {
-    let device = Device::open(lab, MODBUS_PORT);
-    let at = device.as_ref().map_or("conformance.invalid".into(), |it| it.address().to_string());
-    let order = json!({"linktype": "modbus", "address": format!("sunspec.1@{at}")});
-    refusals::door(lab, PATH, &order)?;
-    if let Ok(device) = &device {
-        lab.wait(SOON);
-        lab.fact("uninvited", device.connections());
-    }
-    let time = lab.options.max_wait;
-    for bodies in [MALFORMED, MISSING, WRONG_TYPES, UNKNOWN, NO_ADDRESSES] {
-        refusals::bodies(lab, PATH, bodies, time)?;
-    }
-    let device = device?;
-    device.set(Mood::Answers, Duration::from_millis(300));
-    lab.operation("found", &Request::post(PATH, &order), time)?;
-    lab.fact("found", device.record());
-    if let Some(token) = lab.transcript.exchanges.iter().rev().find(|it| it.label == "found").and_then(token_of) {
-        lab.poll("found-later", &token)?;
-    }
-    device.set(Mood::Blank, Duration::ZERO);
-    lab.operation("blank", &Request::post(PATH, &order), time)?;
-    let nobody = format!("sunspec.1@{}", companions::deserted(lab)?);
-    lab.operation("nobody", &Request::post(PATH, &json!({"linktype": "modbus", "address": nobody})), time)?;
-    device.set(Mood::Silent, Duration::ZERO);
-    let reply = lab.post("cancelled", PATH, &order)?;
-    let Some(token) = token_of(&reply) else { return Ok(()) };
-    lab.fact("visited", device.asked_within(time));
-    lab.post("cancel", "/cmd/cancel", &json!({ "token": token }))?;
-    lab.follow("cancelled", &token, time)?;
-    lab.fact("left", device.left_within(lab.options.timeout));
-    Ok(())
-}
 
 /// The results of an operation's statuses, with the exchange of each; at least one is owed.
 fn results<'a>(ev: &Evidence<'a>, operation: &str) -> Result<Vec<(&'a Exchange, Value)>, Finding> {
@@ -156,7 +97,7 @@ const RULES: &[Rule] = &[
         "cmd/test-remote/01",
         "WebAPI §1",
         "Without a valid login a test is answered with 401 and a challenge.",
-        |ev| refusals::unauthorized(ev),
+        refusals::unauthorized,
     ),
     Rule::must(
         "cmd/test-remote/02",

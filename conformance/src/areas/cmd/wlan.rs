@@ -2,17 +2,17 @@
 //! failing to join, selecting and forgetting. Networks that were there before are left as they were, and the current one
 //! is selected again.
 
-use std::fs;
+mod play;
 
-use serde_json::{Value, json};
+use serde_json::Value;
+
+use play::{KEYS, LONG, MISSING, SSIDS, UNKNOWN, WRONG};
 
 use crate::catalogue::{Area, Param};
 use crate::danger::Class;
 use crate::evidence::{Evidence, status, tokens};
-use crate::http::Request;
 use crate::lab::operation::token_of;
-use crate::lab::{Lab, Stop};
-use crate::refusals::{self, Bodies, MALFORMED};
+use crate::refusals::{self, MALFORMED};
 use crate::transcript::Exchange;
 use crate::verdict::{Finding, Rule};
 
@@ -20,7 +20,7 @@ use crate::verdict::{Finding, Rule};
 pub const AREA: Area = Area {
     name: "cmd/wlan",
     class: Class::Wlan,
-    touches: "sends bodies that must be refused, and, with a network named, joins and forgets it and tries one that is not there",
+    touches: "sends bodies that must be refused; joins and forgets a network if one is named, and fails to join others",
     params: &[
         Param {
             name: SSID,
@@ -29,170 +29,19 @@ pub const AREA: Area = Area {
         Param { name: KEY, meaning: "a file whose first line is that network's passphrase; an open network has none." },
         Param { name: UNREACHABLE, meaning: "the name of a network that is not there (a random one)." },
         Param { name: HIDDEN, meaning: "a hidden network in reach, with the same passphrase." },
+        Param { name: OPEN, meaning: "a network in reach that needs no key." },
         Param { name: HEX, meaning: "a file whose first line is the 64-digit key of the network, to join by that." },
     ],
-    play,
+    play: play::play,
     rules: RULES,
 };
 
-const PATH: &str = "/cmd/wlan";
-const LIST: &str = "/sys/net/wlan";
 const SSID: &str = "wlan.ssid";
 const KEY: &str = "wlan.key-file";
 const UNREACHABLE: &str = "wlan.unreachable";
 const HIDDEN: &str = "wlan.hidden";
 const HEX: &str = "wlan.hex-key-file";
-/// No network has this id: a meter counts from 0.
-const NO_ID: u64 = 987_654;
-
-const MISSING: Bodies = &[
-    ("no-action", r#"{"ssid":"conformance"}"#),
-    ("add-no-ssid", r#"{"action":"add","key":"Q7secretQ7"}"#),
-    ("select-no-id", r#"{"action":"select"}"#),
-    ("forget-no-id", r#"{"action":"forget"}"#),
-];
-const WRONG: Bodies = &[
-    ("action-other", r#"{"action":"join","ssid":"conformance"}"#),
-    ("action-number", r#"{"action":3,"ssid":"conformance"}"#),
-    ("ssid-number", r#"{"action":"add","ssid":7}"#),
-    ("key-list", r#"{"action":"add","ssid":"conformance","key":["Q7secretQ7"]}"#),
-    ("hidden-string", r#"{"action":"add","ssid":"conformance","key":"Q7secretQ7","hidden":"yes"}"#),
-    ("hex-number", r#"{"action":"add","ssid":"conformance","key":"Q7secretQ7","hex":1}"#),
-    ("id-string", r#"{"action":"select","id":"0"}"#),
-    ("id-negative", r#"{"action":"select","id":-1}"#),
-    ("id-fraction", r#"{"action":"forget","id":0.5}"#),
-];
-const SSIDS: Bodies = &[
-    ("ssid-newline", r#"{"action":"add","ssid":"confor\nmance","key":"Q7secretQ7"}"#),
-    ("ssid-nul", r#"{"action":"add","ssid":"confor\u0000mance","key":"Q7secretQ7"}"#),
-];
-const LONG: Bodies = &[
-    ("ssid-empty", r#"{"action":"add","ssid":"","key":"Q7secretQ7"}"#),
-    ("ssid-33", r#"{"action":"add","ssid":"012345678901234567890123456789012","key":"Q7secretQ7"}"#),
-    ("ssid-33-utf8", r#"{"action":"add","ssid":"äöüäöüäöüäöüäöüäx","key":"Q7secretQ7"}"#),
-];
-const KEYS: Bodies = &[
-    ("key-empty", r#"{"action":"add","ssid":"conformance","key":""}"#),
-    ("key-7", r#"{"action":"add","ssid":"conformance","key":"Q7secre"}"#),
-    (
-        "key-64",
-        r#"{"action":"add","ssid":"conformance","key":"Q7secretQ7secretQ7secretQ7secretQ7secretQ7secretQ7secretQ7secret"}"#,
-    ),
-    ("key-newline", r#"{"action":"add","ssid":"conformance","key":"Q7secretQ7\nssid=x"}"#),
-    (
-        "hex-63",
-        r#"{"action":"add","ssid":"conformance","hex":true,"key":"777777777777777777777777777777777777777777777777777777777777777"}"#,
-    ),
-    (
-        "hex-letters",
-        r#"{"action":"add","ssid":"conformance","hex":true,"key":"Q7secretQ7secretQ7secretQ7secretQ7secretQ7secretQ7secretQ7secret"}"#,
-    ),
-];
-const UNKNOWN: Bodies = &[
-    ("select-unknown", r#"{"action":"select","id":987654}"#),
-    ("forget-unknown", r#"{"action":"forget","id":987654}"#),
-];
-/// What of these bodies must not come back.
-const SECRETS: [&str; 2] = ["Q7secre", "7777777777"];
-
-fn play(lab: &mut Lab<'_>) -> Result<(), Stop> {
-    refusals::door(lab, PATH, &json!({"action": "select", "id": NO_ID}))?;
-    let probe = lab.get("probe", LIST)?;
-    if let Ok(why) = probe.error() {
-        return Err(Stop::Skip(format!("the meter says that it has no WLAN: {why}")));
-    }
-    // The first look may have begun a scan.
-    lab.get("seen/first", LIST)?;
-    let time = lab.options.max_wait;
-    for bodies in [MALFORMED, MISSING, WRONG, SSIDS, LONG, KEYS, UNKNOWN] {
-        refusals::bodies(lab, PATH, bodies, time)?;
-    }
-    let before = lab.get("seen/untouched", LIST)?;
-    refusals::look_for_secrets(lab, AREA.name, &SECRETS);
-    let ssid = lab.need(SSID)?;
-    if networks(&before).iter().any(|it| it["ssid"] == ssid) {
-        return Err(Stop::Skip(format!("the meter knows {ssid} already; have it forget it, or name another")));
-    }
-    let key = secret(lab, KEY)?;
-    // While a network changes, the meter may be away.
-    lab.expect_down(true);
-    let res = join(lab, ssid, key.as_deref(), current(&before));
-    let cleaned = clean(lab, &before);
-    lab.expect_down(false);
-    let hex = secret(lab, HEX)?;
-    let secrets: Vec<_> = [key.as_deref(), hex.as_deref()].into_iter().flatten().chain(SECRETS).collect();
-    refusals::look_for_secrets(lab, AREA.name, &secrets);
-    res.and(cleaned)
-}
-
-/// Everything that changes networks. `old` is the id of the one that was current.
-fn join(lab: &mut Lab<'_>, ssid: &str, key: Option<&str>, old: Option<u64>) -> Result<(), Stop> {
-    let wrong = format!("Q7secret{}", lab.random(12));
-    change(lab, "wrong-key", &json!({"action": "add", "ssid": ssid, "key": wrong}))?;
-    let nowhere = lab.param(UNREACHABLE).map_or_else(|| format!("nowhere-{}", lab.random(8)), str::to_string);
-    change(lab, "nowhere", &json!({"action": "add", "ssid": nowhere, "key": wrong}))?;
-    let order = |ssid: &str| match key {
-        Some(key) => json!({"action": "add", "ssid": ssid, "key": key}),
-        None => json!({"action": "add", "ssid": ssid}),
-    };
-    let seen = change(lab, "add", &order(ssid))?;
-    if let (Some(old), Some(new)) = (old, id_of(&seen, ssid)) {
-        change(lab, "select-old", &json!({"action": "select", "id": old}))?;
-        change(lab, "select-new", &json!({"action": "select", "id": new}))?;
-        change(lab, "select-back", &json!({"action": "select", "id": old}))?;
-    }
-    if let Some(new) = id_of(&seen, ssid) {
-        change(lab, "forget", &json!({"action": "forget", "id": new}))?;
-    }
-    if let Some(hex) = secret(lab, HEX)? {
-        change(lab, "hex", &json!({"action": "add", "ssid": ssid, "key": hex, "hex": true}))?;
-    }
-    if let Some(hidden) = lab.param(HIDDEN) {
-        let mut order = order(hidden);
-        order["hidden"] = json!(true);
-        change(lab, "hidden", &order)?;
-    }
-    Ok(())
-}
-
-/// One change, followed to its end, and the list afterwards as `seen/LABEL`.
-fn change(lab: &mut Lab<'_>, label: &str, order: &Value) -> Result<Exchange, Stop> {
-    lab.operation(label, &Request::post(PATH, order), lab.options.max_wait)?;
-    lab.get(&format!("seen/{label}"), LIST)
-}
-
-/// Forgets what was not there before, and goes back to what was current.
-fn clean(lab: &mut Lab<'_>, before: &Exchange) -> Result<(), Stop> {
-    let now = lab.get("seen/last", LIST)?;
-    let known = networks(before);
-    let strange =
-        |it: &&Value| known.iter().all(|old| old["network_id"] != it["network_id"] || old["ssid"] != it["ssid"]);
-    for it in networks(&now).iter().filter(strange) {
-        lab.operation(
-            "clean",
-            &Request::post(PATH, &json!({"action": "forget", "id": it["network_id"]})),
-            lab.options.max_wait,
-        )?;
-    }
-    match (current(before), current(&now)) {
-        (Some(old), now) if now != Some(old) => {
-            lab.operation(
-                "clean",
-                &Request::post(PATH, &json!({"action": "select", "id": old})),
-                lab.options.max_wait,
-            )?;
-        }
-        _ => {}
-    }
-    Ok(())
-}
-
-/// The first line of the tester's file, if there is one.
-fn secret(lab: &Lab<'_>, name: &str) -> Result<Option<String>, Stop> {
-    let Some(path) = lab.param(name) else { return Ok(None) };
-    let text = fs::read_to_string(path).map_err(|err| Stop::Skip(format!("--with {name}={path}: {err}")))?;
-    Ok(Some(text.lines().next().unwrap_or_default().to_string()))
-}
+const OPEN: &str = "wlan.open";
 
 /// The known networks of a list.
 fn networks(list: &Exchange) -> Vec<Value> {
@@ -317,7 +166,7 @@ const RULES: &[Rule] = &[
         after.want(ids(before) == ids(after), "the known networks are others than before")?;
         Ok(Finding::Kept)
     }),
-    Rule::should("cmd/wlan/12", CLAUSE, "No answer has a key in it.", |ev| refusals::keeps_secrets(ev)),
+    Rule::should("cmd/wlan/12", CLAUSE, "No answer has a key in it.", refusals::keeps_secrets),
     Rule::must("cmd/wlan/13", NET, "A meter with WLAN shows lists `ap` and `net`.", |ev| {
         for it in ev.all("seen/")? {
             let result = it.result()?;
@@ -430,10 +279,18 @@ const RULES: &[Rule] = &[
             status::args(ev, "")
         },
     ),
+    Rule::must("cmd/wlan/25", CLAUSE, "Without `key` a network is joined that has none.", |ev| {
+        if ev.get("add").is_ok() && ev.get("open").is_err() {
+            return Err(Finding::NoEvidence(format!("needs --with {OPEN}=...")));
+        }
+        selected(ev, "open", "ssid", "ssid")
+    }),
 ];
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
     use crate::evidence::testing::{broken, exchange, kept, transcript, untested};
 
