@@ -2,8 +2,8 @@
 //! service's configuration and command line, since nobody else can start one.
 
 use std::fs;
-use std::io::{BufRead, BufReader, Write};
-use std::net::SocketAddr;
+use std::io::{self, BufRead, BufReader, Write};
+use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -15,6 +15,8 @@ use serde_json::json;
 pub const OWNER: (&str, &str) = ("owner", "correct horse");
 /// See [`OWNER`].
 pub const GUEST: (&str, &str) = ("guest", "battery staple");
+/// The user on the meter's label.
+pub const LABEL: (&str, &str) = ("label", "as printed");
 
 /// A running meter; it ends and its folder goes with this.
 pub struct Bench {
@@ -24,6 +26,8 @@ pub struct Bench {
     pub folder: PathBuf,
     /// Unix time where some of its demonstration data begin and end.
     pub window: (u64, u64),
+    /// Where its provider is expected.
+    pub provider_port: u16,
     process: Child,
 }
 
@@ -32,25 +36,27 @@ impl Bench {
     pub fn start(binary: &Path, folder: &Path) -> Result<Bench, String> {
         let failed = |what: &str, err: &dyn std::fmt::Display| format!("{}: {what}: {err}", folder.display());
         fs::create_dir_all(folder.join("cache")).map_err(|err| failed("no folder", &err))?;
+        let provider_port = TcpListener::bind("127.0.0.1:0").and_then(|it| it.local_addr());
+        let provider_port = provider_port.map_err(|err| failed("no port", &err))?.port();
+        let provider = json!([{"name": "Example", "control": format!("http://127.0.0.1:{provider_port}/activate")}]);
+        // The label's users are what a factory restore leads back to.
+        let label = folder.join("label.json");
+        fs::write(&label, json!({"bench": true, "state_dir": folder.join("label-state")}).to_string())
+            .map_err(|err| failed("no label", &err))?;
+        add_user(binary, &label, LABEL, None).map_err(|err| failed("no user", &err))?;
         let file = folder.join("meterd.json");
         let config = json!({
-            "bench": true, "listen": ["127.0.0.1:0"], "state_dir": folder.join("state"),
+            "bench": true, "factory_users": folder.join("label-state").join("users.json"),
+            "providers": {"alert": provider, "push": provider}, "listen": ["127.0.0.1:0"], "state_dir": folder.join("state"),
             "platform": {"web_cache_dir": folder.join("cache")},
             "allow_targets": ["127.0.0.0/8"],
             "identity": {"hostname": "bench", "serial": "0001", "model": "bench", "hardware": "1", "versions": {"fw": "1.0"}},
         });
         fs::write(&file, config.to_string()).map_err(|err| failed("no configuration", &err))?;
-        for (name, password, rights) in [(OWNER.0, OWNER.1, None), (GUEST.0, GUEST.1, Some("view_settings"))] {
-            let mut command = Command::new(binary);
-            command.args(["user", "set", name, "--config"]).arg(&file);
-            command.args(rights.map(|it| ["--priv", it]).into_iter().flatten());
-            let mut child = command.stdin(Stdio::piped()).stdout(Stdio::null()).spawn();
-            let child = child.as_mut().map_err(|err| failed("the service does not start", err))?;
-            let written = child.stdin.take().map(|mut it| it.write_all(password.as_bytes()));
-            let status = child.wait().map_err(|err| failed("no user", &err))?;
-            if !status.success() || !matches!(written, Some(Ok(()))) {
-                return Err(failed("no user", &status));
-            }
+        for (user, rights) in [(OWNER, None), (GUEST, Some("view_settings"))] {
+            add_user(binary, &file, user, rights).map_err(|err| failed("no user", &err))?;
+        }
+        for (name, password) in [OWNER, GUEST, LABEL] {
             fs::write(folder.join(name), password).map_err(|err| failed("no password", &err))?;
         }
         let log = fs::File::create(folder.join("log")).map_err(|err| failed("no log", &err))?;
@@ -65,7 +71,7 @@ impl Bench {
             Some(address) => {
                 let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |it| it.as_secs());
                 let window = ((now - 5400) / 60 * 60, (now - 3000) / 60 * 60);
-                Ok(Bench { address, folder: folder.into(), window, process })
+                Ok(Bench { address, folder: folder.into(), window, provider_port, process })
             }
             None => {
                 let _ = process.kill();
@@ -78,6 +84,20 @@ impl Bench {
     /// The owner, who has all rights.
     pub fn owner(&self) -> Credentials {
         Credentials { user: OWNER.0.into(), password: OWNER.1.into() }
+    }
+}
+
+fn add_user(binary: &Path, config: &Path, user: (&str, &str), rights: Option<&str>) -> io::Result<()> {
+    let mut command = Command::new(binary);
+    command.args(["user", "set", user.0, "--config"]).arg(config);
+    command.args(rights.map(|it| ["--priv", it]).into_iter().flatten());
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::null()).spawn()?;
+    if let Some(mut input) = child.stdin.take() {
+        input.write_all(user.1.as_bytes())?;
+    }
+    match child.wait()? {
+        status if status.success() => Ok(()),
+        status => Err(io::Error::other(status.to_string())),
     }
 }
 

@@ -2,10 +2,13 @@
 
 mod auth;
 mod cancel;
+mod clock;
 mod db;
 mod file;
 mod http;
 mod login;
+mod outward;
+mod power;
 mod refusals;
 mod status;
 mod sys;
@@ -71,6 +74,9 @@ pub fn all() -> Vec<&'static Mutant> {
         status::MUTANTS,
         db::MUTANTS,
         file::MUTANTS,
+        clock::MUTANTS,
+        outward::MUTANTS,
+        power::MUTANTS,
     ];
     files.into_iter().flatten().collect()
 }

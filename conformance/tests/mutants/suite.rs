@@ -7,7 +7,7 @@ use std::process::{Command, Output, Stdio};
 
 use serde_json::Value;
 
-use crate::bench::{Bench, GUEST, OWNER};
+use crate::bench::{Bench, GUEST, LABEL, OWNER};
 
 /// What the suite said of a rule.
 pub struct Said {
@@ -30,6 +30,10 @@ impl Said {
 fn knowledge(bench: &Bench) -> Vec<(&'static str, String)> {
     vec![
         ("companion.address", "127.0.0.1".into()),
+        ("companion.provider-port", bench.provider_port.to_string()),
+        ("activate.provider", "Example".into()),
+        ("factory.user", LABEL.0.into()),
+        ("factory.password-file", bench.folder.join(LABEL.0).display().to_string()),
         ("clear.excess", "yes".into()),
         ("db.from", bench.window.0.to_string()),
         ("db.to", bench.window.1.to_string()),
