@@ -75,7 +75,7 @@ fn judge_all() -> Result<bool, String> {
 fn judge_in(choice: &Choice, binary: &Path, folder: &Path, params: String) -> Result<bool, String> {
     let chosen: Vec<_> = mutants::all().into_iter().filter(|it| choice.chooses(it)).collect();
     // What expires does so in a minute; only mutants that are about it are worth the wait.
-    let wait = if chosen.iter().any(|it| it.slow) { "100" } else { "15" };
+    let wait = if chosen.iter().any(|it| it.slow) { "100" } else { "4" };
     let suite = Suite { wait, params };
     let begun = Instant::now();
     // Where only some mutants are tried, their rules are enough.

@@ -65,6 +65,8 @@ pub static NONE: Mutant = Mutant::new("none", &[], |call, meter| meter.ask(&call
 /// All of them.
 pub fn all() -> Vec<&'static Mutant> {
     let files = [
+        // The longest first, since several are tried at a time.
+        power::MUTANTS,
         login::MUTANTS,
         auth::MUTANTS,
         http::MUTANTS,
@@ -76,7 +78,6 @@ pub fn all() -> Vec<&'static Mutant> {
         file::MUTANTS,
         clock::MUTANTS,
         outward::MUTANTS,
-        power::MUTANTS,
     ];
     files.into_iter().flatten().collect()
 }

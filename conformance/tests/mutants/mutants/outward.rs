@@ -38,8 +38,15 @@ pub static MUTANTS: &[Mutant] = &[
     Mutant::new("mail/log-comes-at-the-end", &["cmd/test-email/19"], |call, meter| {
         result(call, meter, |it, done| {
             if !done {
-                it.insert("log".into(), json!(""));
+                it.shift_remove("log");
             }
+        })
+    })
+    .noted(),
+    Mutant::new("mail/log-has-the-last-line-only", &["cmd/test-email/19"], |call, meter| {
+        result(call, meter, |it, _| {
+            let log = it.get("log").and_then(Value::as_str).unwrap_or_default().to_string();
+            it.insert("log".into(), json!(log.lines().last()));
         })
     }),
     Mutant::new("mail/changes-after-the-end", &["cmd/test-email/20"], |call, meter| {
@@ -65,11 +72,10 @@ pub static MUTANTS: &[Mutant] = &[
         })
     }),
     Mutant::new("mail/goes-out-twice", &["cmd/test-email/sent/01"], |call, meter| {
-        let answer = meter.ask(&call);
-        if call.is("POST", MAIL) && has(&answer, "token") {
+        if call.is("POST", MAIL) {
             meter.ask(&call);
         }
-        answer
+        meter.ask(&call)
     }),
     Mutant::new("mail/to-somebody-else", &["cmd/test-email/sent/02", "cmd/test-email/sent/13"], |call, meter| {
         ordered(call, meter, MAIL, |it| {
@@ -128,8 +134,9 @@ pub static MUTANTS: &[Mutant] = &[
     }),
     Mutant::new("remote/asks-another-unit", &["cmd/test-remote/27"], |call, meter| {
         ordered(call, meter, REMOTE, |it| {
-            let address = it["address"].as_str().unwrap_or_default().replace("sunspec.", "sunspec.1");
-            it["address"] = json!(address);
+            let address =
+                it.get("address").and_then(Value::as_str).unwrap_or_default().replace("sunspec.", "sunspec.1");
+            it.insert("address".into(), json!(address));
         })
     }),
     Mutant::new("remote/silent-about-nobody", &["cmd/test-remote/29"], |call, meter| {
