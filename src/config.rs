@@ -225,11 +225,23 @@ impl Config {
     /// Reads and checks a file. Keys that a bench file leaves out have [`Config::bench`]'s values.
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
         let text = std::fs::read_to_string(path).map_err(|err| ConfigError::Read(path.into(), err))?;
+        Config::parse(&text, path)
+    }
+
+    /// The same of a text that was read already; errors name `path`.
+    pub fn parse(text: &str, path: &Path) -> Result<Self, ConfigError> {
         let parse = |err| ConfigError::Parse(path.into(), err);
-        let mut res: Config = serde_json::from_str(&text).map_err(parse)?;
+        // serde would take a list for the keys in their order.
+        if text.trim_ascii_start().starts_with('[') {
+            return Err(ConfigError::Value(format!(
+                "{}: must be an object with the keys of the configuration",
+                path.display()
+            )));
+        }
+        let mut res: Config = serde_json::from_str(text).map_err(parse)?;
         if res.bench {
             // Which keys the file names decides, not their values: a bench file may well say "listen": ["0.0.0.0:80"].
-            let named: serde_json::Map<String, serde_json::Value> = serde_json::from_str(&text).map_err(parse)?;
+            let named: serde_json::Map<String, serde_json::Value> = serde_json::from_str(text).map_err(parse)?;
             let bench = Config::bench();
             if !named.contains_key("listen") {
                 res.listen = bench.listen;
@@ -308,6 +320,13 @@ mod tests {
         let res = Config::load(&dir).map_err(|err| err.to_string());
         std::fs::remove_file(&dir).unwrap();
         res
+    }
+
+    #[test]
+    fn a_list_is_no_configuration() {
+        for text in ["[]", " [true]", "[false, [\"0.0.0.0:80\"]]"] {
+            assert!(load(text).unwrap_err().contains("must be an object"), "{text}");
+        }
     }
 
     #[test]

@@ -13,6 +13,7 @@ pub mod route;
 pub mod status;
 pub mod sys;
 
+use std::fs::File;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -55,8 +56,8 @@ pub struct App {
     pub setting_time: AtomicBool,
     /// The meter goes down: whoever asks for anything is told to wait.
     pub going_down: AtomicBool,
-    /// Sends the service down, to reboot the machine a second later.
-    pub go_down: Box<dyn Fn() + Send + Sync>,
+    /// Sends the service down, to reboot the machine a second later; keeps the lock of installers until then.
+    pub go_down: Box<dyn Fn(Option<File>) + Send + Sync>,
 }
 
 impl App {

@@ -6,7 +6,7 @@ use super::query::Query;
 use super::route::Resource;
 use super::{App, failed, member};
 use crate::drivers::register_db::{DbError, look, schema};
-use crate::drivers::wlan;
+use crate::drivers::{power, wlan};
 use crate::http::Answer;
 use crate::ops::{journal, store};
 use crate::platform::PlatformError;
@@ -15,7 +15,7 @@ use crate::sys::{self, clock};
 /// Lines of `/sys/ledger`.
 const LEDGER_LINES: u32 = 200;
 
-/// The value of a resource that needs nothing but the configuration and the system.
+/// The value of a resource that needs nothing but the configuration, the system and small files.
 pub(super) fn value(app: &App, resource: Resource) -> Value {
     let identity = &app.config.identity;
     let or_empty = |it: &Option<String>| json!(it.as_deref().unwrap_or(""));
@@ -27,7 +27,7 @@ pub(super) fn value(app: &App, resource: Resource) -> Value {
         },
         Resource::Model => or_empty(&identity.model),
         Resource::Serial => or_empty(&identity.serial),
-        Resource::RebootNeeded => json!(false),
+        Resource::RebootNeeded => json!(power::is_needed(&app.config.state_dir, &app.boot_id)),
         Resource::Time => json!(store::stamp(clock::wall())),
         Resource::Uptime => json!(clock::boottime().as_secs_f64()),
         Resource::Version => version(app),

@@ -7,6 +7,8 @@ use super::Command;
 
 /// The release branch of updates where the configuration names none.
 const DEFAULT_BRANCH: &str = "stable";
+/// The longest [`Update::patience_seconds`], a day.
+const MAX_PATIENCE: u64 = 86_400;
 /// Seconds of [`Update::patience_seconds`].
 const DEFAULT_PATIENCE: u64 = 300;
 /// Bytes of a branch's name.
@@ -75,6 +77,9 @@ impl Update {
         }
         if PublicKey::from_base64(&self.public_key).is_err() {
             return Err("update.public_key: must be a minisign public key, the line of its file that begins RW".into());
+        }
+        if MAX_PATIENCE < self.patience_seconds {
+            return Err(format!("update.patience_seconds: at most {MAX_PATIENCE}"));
         }
         check_branch(&self.default_branch).map_err(|reason| format!("update.default_branch: {reason}"))
     }

@@ -32,6 +32,19 @@ pub trait Watch: Sync {
     /// What is known of the result so far; shown while the work goes on, and as a rule on disk when this returns, so
     /// that it is known even if the power fails next.
     fn result(&self, value: Value);
+    /// The same for work that is not begun if somebody wants it to stop: then this does not wait for the disk. So look
+    /// at [`Watch::cancelled`] behind it.
+    fn intent(&self, value: Value) {
+        self.result(value);
+    }
+    /// A result that grows: shown at once, on disk some time later, and waiting for nothing.
+    fn growing(&self, value: Value) {
+        self.result(value);
+    }
+    /// Why it is to stop, as the beginning of a sentence; to be asked once [`Watch::cancelled`] has said so.
+    fn reason(&self) -> &'static str {
+        "Cancelled"
+    }
     /// [`Watch::cancelled`] for a library that keeps what it asks, which the HTTP client does. A watch that is never given
     /// to one need not have it.
     fn flag(&self) -> CancelFlag {

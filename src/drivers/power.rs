@@ -1,4 +1,5 @@
-//! What is known of the last boot: a file that remembers, over a reboot, that somebody asked for it.
+//! What is known of the last boot, and whether the next one is due: a file that remembers, over a reboot, that somebody
+//! asked for it, and one that remembers, until then, that something was installed which only runs after it.
 
 use std::io;
 use std::path::Path;
@@ -9,6 +10,8 @@ use crate::sys::fs;
 
 /// Name of the file in the state folder.
 const FILE: &str = "boot.json";
+/// Name of the file that holds the boot in which something was installed that only the next one runs.
+const DUE: &str = "reboot-due";
 /// The WebAPI's words for a reboot that software asked for, and for one of which nothing is known.
 const SOFTWARE: &str = "software reset";
 const UNKNOWN: &str = "unknown reset";
@@ -55,6 +58,16 @@ pub fn not_asked(state_dir: &Path) -> io::Result<()> {
     }
 }
 
+/// Notes that what was installed in the boot `id` runs only after a reboot.
+pub fn need(state_dir: &Path, id: &str) -> io::Result<()> {
+    fs::replace(&state_dir.join(DUE), id.as_bytes(), 0o600)
+}
+
+/// Whether the boot `id` is still without the reboot that [`need`] asked for.
+pub fn is_needed(state_dir: &Path, id: &str) -> bool {
+    std::fs::read(state_dir.join(DUE)).is_ok_and(|it| it == id.as_bytes())
+}
+
 /// A file that is missing or damaged is as good as no memory at all.
 fn read(state_dir: &Path) -> Option<Boot> {
     serde_json::from_slice(&std::fs::read(state_dir.join(FILE)).ok()?).ok()
@@ -90,6 +103,16 @@ mod tests {
         assert_eq!(seen("d"), (UNKNOWN.into(), Some("18".into())));
         std::fs::write(dir.join(FILE), "{").unwrap();
         assert_eq!(seen("e"), (UNKNOWN.into(), None));
+        std::fs::remove_dir_all(&dir).unwrap();
+    }
+
+    #[test]
+    fn a_reboot_is_needed_until_it_has_come() {
+        let dir = std::env::temp_dir().join(format!("meterd-boot-{}", random::name()));
+        fs::private_dir(&dir).unwrap();
+        assert!(!is_needed(&dir, "a"));
+        need(&dir, "a").unwrap();
+        assert!(is_needed(&dir, "a") && !is_needed(&dir, "b") && !is_needed(&dir, ""));
         std::fs::remove_dir_all(&dir).unwrap();
     }
 }

@@ -47,6 +47,8 @@ impl Class {
     pub(super) fn of(method: &str, path: &str) -> Class {
         let path = bare(path);
         match method {
+            // It must not wait behind the commands that it is to end, and waits for nothing itself.
+            "POST" if path == "/cmd/cancel" => Class::Quick,
             "POST" if path.starts_with("/cmd/") => Class::Slow,
             "GET" if path.starts_with("/sys/net/") => Class::Slow,
             "GET" | "HEAD" if path.starts_with("/register") => Class::Download,

@@ -26,6 +26,16 @@ impl Fault {
         Fault { tag: "INTERNAL".into(), args: Vec::new(), text: "An internal error occurred.".into() }
     }
 
+    /// The service was stopped in good order, and the operation cannot go on; `text` is what its driver says of an end
+    /// that was asked for.
+    pub fn stopped(text: &str) -> Self {
+        let effect = match text.strip_prefix("Cancelled") {
+            Some(rest) => rest.trim_end_matches('.').to_string(),
+            None => format!(". {}", text.trim_end_matches('.')),
+        };
+        Fault { text: format!("Stopped with the service{effect}. Start it again."), ..Fault::interrupted() }
+    }
+
     /// The service was stopped or lost power, and the operation cannot go on.
     pub fn interrupted() -> Self {
         let text = "The operation was interrupted by a restart of the meter; start it again.";
@@ -99,6 +109,18 @@ mod tests {
             args: vec![],
             outcome: None,
             result: None,
+        }
+    }
+
+    #[test]
+    fn a_stop_of_the_service_is_no_cancellation() {
+        for (text, expect) in [
+            ("Cancelled.", "Stopped with the service. Start it again."),
+            ("Cancelled; nothing was installed.", "Stopped with the service; nothing was installed. Start it again."),
+            ("It was not set.", "Stopped with the service. It was not set. Start it again."),
+        ] {
+            let fault = Fault::stopped(text);
+            assert_eq!((fault.tag.as_ref(), fault.text.as_str()), ("INTERRUPTED", expect));
         }
     }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use crossbeam_channel::{Sender, bounded};
+use crossbeam_channel::{RecvTimeoutError, Sender, bounded};
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 
 use super::journal::{self, LedgerLine, NewOp, Who};
@@ -26,6 +26,8 @@ use crate::sys::clock;
 const MAILBOX: usize = 64;
 /// How long anybody waits for the thread to run a small transaction.
 const CALL_WITHIN: Duration = Duration::from_secs(7);
+/// How often somebody who waits for the thread asks whether that is still wanted.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// How long a small transaction waits for a lock that another process holds.
 const SMALL_WAIT: Duration = Duration::from_secs(2);
 /// What a client is told whose command did not begin because the database was locked for too long.
@@ -179,6 +181,24 @@ impl Store {
         rx.recv().ok()
     }
 
+    /// [`Store::call`] for somebody who does not wait once `given_up` is true; then it may still be run later.
+    pub(super) fn call_unless<T: Send + 'static>(
+        &self,
+        given_up: impl Fn() -> bool,
+        run: impl FnOnce(&mut Connection) -> T + Send + 'static,
+    ) -> Option<T> {
+        let (tx, rx) = bounded(1);
+        self.later(move |conn| drop(tx.send(run(conn)))).then_some(())?;
+        let deadline = clock::boottime() + CALL_WITHIN;
+        loop {
+            match rx.recv_timeout(LOOK_EVERY) {
+                Ok(res) => return Some(res),
+                Err(RecvTimeoutError::Timeout) if !given_up() && clock::boottime() < deadline => {}
+                Err(_) => return None,
+            }
+        }
+    }
+
     /// Writes a line into the ledger, without waiting for it.
     pub fn note(&self, line: LedgerLine) {
         self.later(move |conn| {
@@ -188,11 +208,13 @@ impl Store {
         });
     }
 
-    /// Runs a small transaction without waiting for it.
-    pub(super) fn later(&self, run: impl FnOnce(&mut Connection) + Send + 'static) {
-        if self.mailbox.try_send(Message::Run(Box::new(run))).is_err() {
+    /// Runs a small transaction without waiting for it; false if too much waits already, and it never will be.
+    pub(super) fn later(&self, run: impl FnOnce(&mut Connection) + Send + 'static) -> bool {
+        let res = self.mailbox.try_send(Message::Run(Box::new(run))).is_ok();
+        if !res {
             log::error!("journal: too much waits for the database; a line is lost");
         }
+        res
     }
 
     /// Looks for an equal request and for the open chain; waits for the thread only if there is an equal one. `None` when
@@ -256,6 +278,9 @@ impl Store {
     /// Cancels the operation of a token, durably: it does not go on after a restart either.
     pub fn cancel(&self, token: &Token) -> Result<(), CancelError> {
         let op = self.table.cancel(token)?;
+        if op.is_passing() {
+            return Ok(());
+        }
         let id = op.id;
         match self.call(move |conn| in_transaction(conn, |tx| journal::cancel(tx, id))) {
             Some(Ok(())) => {}

@@ -23,11 +23,21 @@ const MAX_TOKENS: usize = 8;
 pub struct Op {
     /// The row in the journal, growing with each operation.
     pub id: i64,
-    /// It was refused before anything was done.
-    refused: bool,
+    nature: Nature,
     cancel: AtomicBool,
     state: Mutex<State>,
     changed: Condvar,
+}
+
+/// What becomes of an operation that does not come to its end by itself.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Nature {
+    /// It goes on after a restart.
+    Lasting,
+    /// It ends with the service.
+    Passing,
+    /// It was refused before anything was done.
+    Refused,
 }
 
 struct State {
@@ -60,6 +70,11 @@ impl Op {
     /// Whether somebody asked to cancel it.
     pub fn is_cancelled(&self) -> bool {
         self.cancel.load(Ordering::Relaxed)
+    }
+
+    /// Whether it ends with the service, so that nothing about its end needs to be on disk to hold over a restart.
+    pub fn is_passing(&self) -> bool {
+        self.nature == Nature::Passing
     }
 
     /// Asks it to stop.
@@ -119,20 +134,25 @@ impl Table {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Enters an operation under its tokens.
+    /// Enters an operation that goes on after a restart under its tokens.
     pub fn begin(&self, id: i64, tokens: &[TokenKey], status: Status) -> Arc<Op> {
-        self.enter(id, tokens, status, false)
+        self.enter(id, tokens, status, Nature::Lasting)
+    }
+
+    /// Enters an operation that ends with the service.
+    pub fn begin_passing(&self, id: i64, token: &TokenKey, status: Status) -> Arc<Op> {
+        self.enter(id, &[*token], status, Nature::Passing)
     }
 
     /// Enters an operation that was refused, which is its end.
     pub fn refuse(&self, id: i64, token: &TokenKey, status: Status, outcome: Outcome, now: Duration) {
-        let op = self.enter(id, &[*token], status, true);
+        let op = self.enter(id, &[*token], status, Nature::Refused);
         self.finish(&op, outcome, now);
     }
 
-    fn enter(&self, id: i64, tokens: &[TokenKey], status: Status, refused: bool) -> Arc<Op> {
+    fn enter(&self, id: i64, tokens: &[TokenKey], status: Status, nature: Nature) -> Arc<Op> {
         let state = Mutex::new(State { status, tokens: tokens.to_vec() });
-        let op = Arc::new(Op { id, refused, cancel: AtomicBool::new(false), state, changed: Condvar::new() });
+        let op = Arc::new(Op { id, nature, cancel: AtomicBool::new(false), state, changed: Condvar::new() });
         let mut inner = self.inner();
         for key in tokens {
             inner.by_token.insert(*key, Arc::clone(&op));
@@ -191,7 +211,7 @@ impl Table {
         let old = inner.finished.iter().take_while(|(at, _)| *at + KEEP_FINISHED <= now).count();
         let mut gone: Vec<_> = inner.finished.drain(..old).map(|(_, op)| op).collect();
         while inner.finished.len() > MAX_FINISHED {
-            let at = inner.finished.iter().position(|(_, op)| op.refused).unwrap_or(0);
+            let at = inner.finished.iter().position(|(_, op)| op.nature == Nature::Refused).unwrap_or(0);
             gone.push(inner.finished.remove(at).1);
         }
         for op in &gone {

@@ -23,7 +23,7 @@ use signal_hook::iterator::{Handle, Signals};
 use crate::api::{self, App};
 use crate::auth::Auth;
 use crate::config::{Config, Listen};
-use crate::drivers::{self, cache, factory, wlan};
+use crate::drivers::{self, cache, factory, update, wlan};
 use crate::ops::token::hex;
 use crate::ops::{Store, Table, staging};
 use crate::platform::Platform;
@@ -49,7 +49,8 @@ const WLAN_STACK: usize = 128 * 1024;
 enum Event {
     Stop,
     Reload,
-    GoDown,
+    /// With the lock of installers, so that none begins on the way.
+    GoDown(Option<File>),
     Fatal(String),
 }
 
@@ -129,14 +130,14 @@ fn serve(config: &Config, reload: &dyn Fn() -> Result<Config, Failure>) -> Resul
     if factory::pending(&config.state_dir).is_some() {
         // The service has ended between the order and the reboot.
         app.going_down.store(true, Ordering::Release);
-        (app.go_down)();
+        (app.go_down)(update::keep_installers_away(&config.state_dir).ok().flatten());
     }
     let res = loop {
         select! {
             recv(inbox) -> event => match event {
                 Ok(Event::Stop) | Err(_) => break Ok(End::Stopped),
                 Ok(Event::Fatal(text)) => break Err(text.into()),
-                Ok(Event::GoDown) => break power::go_down(&app, &inbox).map(|down| match down {
+                Ok(Event::GoDown(_lock)) => break power::go_down(&app, &inbox).map(|down| match down {
                     Down::Stopped => End::Stopped,
                     Down::Played => End::Restarted(addrs),
                 }),
@@ -225,7 +226,7 @@ fn open(
         setting_time: AtomicBool::new(false),
         going_down: AtomicBool::new(false),
         // Waited for, because an order that got lost would leave a meter that only says that it goes down.
-        go_down: Box::new(move || drop(events.send(Event::GoDown))),
+        go_down: Box::new(move |lock| drop(events.send(Event::GoDown(lock)))),
     })
 }
 

@@ -26,9 +26,21 @@ pub fn replace(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
     sync_dir(dir)
 }
 
-/// Makes a folder (and its parents) that only its owner can enter; one that exists is left as it is.
+/// Makes a folder (and its parents) that only its owner can enter, durably; one that exists is left as it is.
 pub fn private_dir(dir: &Path) -> io::Result<()> {
-    fs::DirBuilder::new().recursive(true).mode(0o700).create(dir)
+    if dir.is_dir() {
+        return Ok(());
+    }
+    let parent = dir.parent().filter(|it| !it.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    if parent != dir {
+        private_dir(parent)?;
+    }
+    match fs::DirBuilder::new().mode(0o700).create(dir) {
+        // Somebody else was quicker.
+        Err(err) if err.kind() == io::ErrorKind::AlreadyExists && dir.is_dir() => Ok(()),
+        Err(err) => Err(err),
+        Ok(()) => sync_dir(parent),
+    }
 }
 
 /// Whether a folder that others could have made is ours alone; an error says that it is not.

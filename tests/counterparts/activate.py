@@ -1,4 +1,4 @@
-"""Activation against providers over TLS: httpbin, and a server of our own with a handshake and many faults."""
+"""Activation against providers over TLS: httpbin, Prism, and a server of our own with a handshake and many faults."""
 
 import json
 import os
@@ -9,7 +9,8 @@ import threading
 import time
 
 from meter import Client, Meter, Tally
-from provider import GRANT, PASSWORD, Certificates, Plain, Provider, Silent, httpbin
+from provider import GRANT, PASSWORD, Credentials, Plain, Provider, Silent, httpbin
+from provider_prism import prism
 
 # From a cancellation to the operation's end: 250 ms of the driver, and what the journal, the poll and the machine take.
 CANCEL_WITHIN = 0.6
@@ -106,6 +107,8 @@ def faults(tally, meter):
         "unknown": ("SRV", "TLS: the certificate is of an issuer that the meter does not trust"),
         "expired": ("SRV", "TLS: the certificate has expired"),
         "early": ("SRV", "TLS: the certificate is not valid yet"),
+        "self": ("SRV", "TLS: the certificate is self-signed"),
+        "default": ("SRV", "TLS: the certificate is an authority's own"),
         "closed": ("SRV", "connection refused; nothing listens there"),
         "noname": ("SRV", "noname: nosuchhost.invalid"),
         "http": ("SRV", "connection refused"),
@@ -133,6 +136,7 @@ def cancels(tally, meter, certificates):
         worst = max(worst, took)
         ended = running and status.get("error") == "CANCELED" and took < CANCEL_WITHIN
         tally.check(f"{name} can be cancelled", ended, f"{running} {took:.2f} s {status}")
+    os.remove(certificates.path("slow"))
     print(f"figure: a cancelled activation ends after at most {worst:.2f} s")
     tally.check("the service is as before", active(meter) == "grant")
 
@@ -214,12 +218,12 @@ def strict(tally, certificates, provider):
 def main():
     tally = Tally()
     with tempfile.TemporaryDirectory(prefix="meterd-providers-") as folder:
-        certificates = Certificates(folder)
+        certificates = Credentials(folder)
         results = []
         minute = threading.Thread(target=late, args=(certificates, results))
         minute.start()
         provider, bad = Provider(certificates), {}
-        for leaf in ("wrong", "unknown", "expired", "early"):
+        for leaf in ("wrong", "unknown", "expired", "early", "self", "default"):
             bad[leaf] = Provider(certificates, leaf)
         silent, full, closed = Silent(), Silent(full=True), Silent()
         closed.socket.close()
@@ -260,6 +264,7 @@ def main():
                 secrets_stay(tally, meter)
                 survives(tally, meter)
             strict(tally, certificates, provider)
+            prism(tally, certificates, lambda urls: Meter(demo=False, **settings(certificates, urls)), activate)
         finally:
             process.terminate()
             process.wait()

@@ -17,6 +17,7 @@ import time
 
 import mail_servers as servers
 from mail_aiosmtpd import asynchronous
+from mail_tls import own_certificate, trust
 from mail_servers import BLACK, MAIL, PASSWORD, USER, Bad, talk
 from meter import Meter, Tally
 
@@ -118,8 +119,6 @@ def submission(bench):
         ("wrong password", 587, {**LOGIN, "mailpass": "wrong horse"}, "535 5.7.8", "wrong user or password"),
         ("login missing", 587, {}, "530 5.7.0|554 5.7.1", "mailuser"),
         ("login only in the clear", 2531, LOGIN, "does not offer TLS", "mail.plain_auth"),
-        ("certificate of another name", 2530, LOGIN, "the certificate is for another name", "TLS name mismatch"),
-        ("certificate of an unknown issuer", 2533, LOGIN, "does not trust", "tls.ca_file"),
         ("message too large", 2532, {}, "552 5.3.4", "smaller"),
         ("nothing listens", 9, {}, "connection refused", "port 9"),
     ]
@@ -376,7 +375,7 @@ def main():
         "allow_targets": ["192.0.2.0/24", "2001:db8::/32"],
         "tls": {"ca_file": f"{folder}/ca.pem"},
     }
-    parts = [submission, other_servers, asynchronous, directly, faults, hangs, bodies]
+    parts = [submission, trust, other_servers, asynchronous, directly, faults, hangs, bodies]
     wanted = sys.argv[1:]
     with Meter(**common, mail={"seconds": SECONDS}) as meter:
         bench = Bench(meter, folder, tally)
@@ -385,6 +384,7 @@ def main():
                 part(bench)
         no_secret(bench, "after all that")
     in_the_clear(folder, tally, common)
+    own_certificate(lambda meter: Bench(meter, folder, tally), common)
     tally.close()
 
 

@@ -15,6 +15,8 @@ import tempfile
 import threading
 import time
 
+from certificates import Certificates
+
 MAIL, MX1, MX2, DNS, BLACK = "192.0.2.30", "192.0.2.25", "192.0.2.26", "192.0.2.53", "198.51.100.9"
 USER, PASSWORD = "relay@example.test", 'pässw0rd "x"'
 
@@ -126,7 +128,10 @@ SERVICES = {
     f"{MAIL}:2530": "-o { smtpd_tls_chain_files=%(d)s/wrong.key, %(d)s/wrong.pem } " + LOGIN,
     f"{MAIL}:2531": "-o smtpd_tls_security_level=none " + LOGIN,
     f"{MAIL}:2532": "-o message_size_limit=200",
-    f"{MAIL}:2533": "-o { smtpd_tls_chain_files=%(d)s/self.key, %(d)s/self.pem } " + LOGIN,
+    **{
+        f"{MAIL}:{port}": f"-o {{ smtpd_tls_chain_files=%(d)s/{leaf}.key, %(d)s/{leaf}.pem }} " + LOGIN
+        for port, leaf in ((2533, "self"), (2534, "default"), (2535, "expired"), (2536, "unknown"))
+    },
 }
 DAEMONS = """cleanup unix n - n - 0 cleanup
 qmgr unix n - n 300 1 qmgr
@@ -178,7 +183,6 @@ def namespace():
         must("ip", "link", "set", name, "up")
     must("ip", "neigh", "add", BLACK, "lladdr", "02:00:00:00:00:09", "dev", "v0")
     return folder
-    resolver(folder, DNS)
 
 
 def resolver(folder, server):
@@ -199,37 +203,17 @@ def wait(address, port, within=20):
 
 
 def certificates(folder):
-    """ca.pem, and below it mail, and wrong with another name; self is nobody's."""
-    key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "30"]
-    must(
-        "openssl",
-        "req",
-        "-x509",
-        *key,
-        "-subj",
-        "/CN=Test CA",
-        "-keyout",
-        f"{folder}/ca.key",
-        "-out",
-        f"{folder}/ca.pem",
-    )
-    names = {
-        "mail": "DNS:mail.example.test,DNS:mx1.example.test,DNS:mx6.example.test",
-        "wrong": "DNS:other.example.test",
-        "self": "DNS:mail.example.test,DNS:mx2.example.test",
-    }
-    for name, san in names.items():
-        out = ["-keyout", f"{folder}/{name}.key", "-out", f"{folder}/{name}.pem"]
-        issuer = [] if name == "self" else ["-CA", f"{folder}/ca.pem", "-CAkey", f"{folder}/ca.key"]
-        options = [
-            "-subj",
-            f"/CN={name}",
-            "-addext",
-            f"subjectAltName={san}",
-            "-addext",
-            "basicConstraints=critical,CA:FALSE",
-        ]
-        must("openssl", "req", "-x509", *key, *options, *issuer, *out)
+    """ca.pem, and below it mail, wrong with another name, and expired; self and default are nobody's."""
+    made = Certificates(folder)
+    made.leaf("mail", "DNS:mail.example.test,DNS:mx1.example.test,DNS:mx6.example.test")
+    made.leaf("wrong", "DNS:other.example.test")
+    made.leaf("expired", "DNS:mail.example.test", dates=("20200101000000Z", "20200201000000Z"))
+    alone = ["-addext", "subjectAltName=DNS:mail.example.test,DNS:mx2.example.test"]
+    made.self_signed("self", "/CN=self", *alone, "-addext", "basicConstraints=critical,CA:FALSE")
+    made.self_signed("default", "/CN=default", *alone)
+    # Of an authority that the meter does not know.
+    made.authority("stranger")
+    made.leaf("unknown", "DNS:mail.example.test", authority="stranger")
 
 
 def postfix(folder):

@@ -1,16 +1,16 @@
-"""Providers for the activation test: a small TLS server with a handshake and many faults, certificates, and httpbin."""
+"""Providers for the activation test: a small TLS server with a handshake and many faults, its keys, and httpbin."""
 
 import hashlib
 import http.server
 import json
-import os
 import secrets
 import socket
-import ssl
 import subprocess
 import sys
 import threading
 import time
+
+from certificates import Certificates, openssl
 
 PASSWORD = "geheimes Wort 4711"
 GRANT = {
@@ -22,57 +22,22 @@ GRANT = {
 }
 
 
-def openssl(*args, data=None):
-    return subprocess.run(["openssl", *args], input=data, capture_output=True, check=True).stdout
-
-
-class Certificates:
-    """A certificate authority with leaves for good and bad servers, and another one that nobody trusts."""
+class Credentials(Certificates):
+    """Leaves for good and bad providers, and the key by which the meter proves who it is."""
 
     def __init__(self, folder):
-        self.folder = folder
-        self.authority("ca")
+        super().__init__(folder)
         self.authority("stranger")
         self.leaf("good", "DNS:localhost,IP:127.0.0.1")
         self.leaf("wrong", "DNS:other.example.test")
         self.leaf("unknown", "DNS:localhost", authority="stranger")
         self.leaf("expired", "DNS:localhost", dates=("20200101000000Z", "20200201000000Z"))
         self.leaf("early", "DNS:localhost", dates=("20480101000000Z", "20480201000000Z"))
+        alone = ["-addext", "subjectAltName=DNS:localhost"]
+        self.self_signed("self", "/CN=self", *alone, "-addext", "basicConstraints=critical,CA:FALSE")
+        self.self_signed("default", "/CN=default", *alone)
         openssl("genrsa", "-out", self.path("meter.key"), "2048")
         openssl("rsa", "-in", self.path("meter.key"), "-pubout", "-out", self.path("meter.pub"))
-
-    def path(self, name):
-        return os.path.join(self.folder, name)
-
-    def authority(self, name):
-        openssl(
-            *"req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 30 -subj".split(),
-            *(f"/CN={name}", "-keyout", self.path(name + ".key"), "-out", self.path(name + ".pem")),
-        )
-        open(self.path(name + ".index"), "w").close()
-
-    def leaf(self, name, names, authority="ca", dates=("20250101000000Z", "20480101000000Z")):
-        openssl(
-            *"req -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -subj /CN=leaf".split(),
-            *("-keyout", self.path(name + ".key"), "-out", self.path(name + ".csr")),
-        )
-        config = self.path("ca.conf")
-        with open(config, "w") as file:
-            file.write(
-                f"[ca]\ndefault_ca=d\n[d]\ndatabase={self.path(authority + '.index')}\nnew_certs_dir={self.folder}\n"
-                f"default_md=sha256\npolicy=p\nunique_subject=no\nrand_serial=yes\n[p]\ncommonName=supplied\n"
-                f"[e]\nsubjectAltName={names}\nextendedKeyUsage=serverAuth\n"
-            )
-        openssl(
-            *("ca", "-batch", "-config", config, "-extensions", "e", "-startdate", dates[0], "-enddate", dates[1]),
-            *("-cert", self.path(authority + ".pem"), "-keyfile", self.path(authority + ".key")),
-            *("-in", self.path(name + ".csr"), "-out", self.path(name + ".pem")),
-        )
-
-    def context(self, name):
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(self.path(name + ".pem"), self.path(name + ".key"))
-        return context
 
     def decrypt(self):
         """The program of the configuration: the meter's private key at work on hexadecimal digits."""

@@ -20,7 +20,7 @@ http {{
   client_body_temp_path {dir}/t; proxy_temp_path {dir}/t; fastcgi_temp_path {dir}/t; uwsgi_temp_path {dir}/t;
   scgi_temp_path {dir}/t;
   server {{
-    listen 127.0.0.1:{port}; listen 127.0.0.1:{tls_port} ssl; root {root};
+    listen 127.0.0.1:{port}; listen 127.0.0.1:{tls_port} ssl; root {root}; include {dir}/hold.conf;
     ssl_certificate {dir}/tls.pem; ssl_certificate_key {dir}/tls.key;
     location ~ ^/slow/(.*\\.bin)$ {{ alias {root}/$1; limit_rate 400k; }}
     location ~ ^/norange/(.*\\.bin)$ {{ alias {root}/$1; max_ranges 0; limit_rate 400k; }}
@@ -61,6 +61,7 @@ class Publisher:
         with open(self.config, "w") as file:
             file.write(NGINX.format(dir=folder, root=self.root, port=self.port, tls_port=self.tls_port))
         self.cutter = Cutter(self.root)
+        self.hold_after(None)
         self.start()
 
     def start(self):
@@ -84,6 +85,12 @@ class Publisher:
         self.nginx.wait()
         time.sleep(pause)
         self.start()
+
+    def hold_after(self, length):
+        """Each answer crawls once this many bytes of it are sent, so that a test can do something at that point; with
+        None it does not. Counts from the next start or restart."""
+        with open(os.path.join(self.dir, "hold.conf"), "w") as file:
+            file.write(f"limit_rate_after {length}; limit_rate 1k;\n" if length else "")
 
     def close(self):
         self.nginx.terminate()

@@ -1,5 +1,6 @@
 """Builds what QEMU boots - kernel, small initrd, squashfs root - from unpacked Debian packages, `overlay/`, the
-project's own init scripts and a static `meterd`. An image is built again only when one of these has changed.
+project's own init scripts and a static `meterd`. An image is built again only when one of these has changed. Beside
+it, roots for a meter with two slots.
 
 Needs busybox, cpio, mksquashfs and readelf on the host; nothing runs in the foreign architecture.
 """
@@ -35,14 +36,25 @@ RADIO = {"amd64": "mac80211_hwsim ccm gcm cmac ctr aes_generic arc4 michael_mic 
 INIT = """#!/bin/sh
 mount -t proc proc /proc; mount -t sysfs sysfs /sys; mount -t devtmpfs dev /dev
 for module in $(cat /modules/order); do insmod "/modules/$module"; done
-disk=; tries=0
-until [ -n "$disk" ] || [ "$tries" = 200 ]; do
-	for it in /sys/block/vd*; do [ "$(cat "$it/serial")" = root ] && disk=/dev/${it##*/}; done
-	tries=$((tries + 1)); [ -n "$disk" ] || usleep 20000
+disk() { for it in /sys/block/vd*; do if [ "$(cat "$it/serial")" = "$1" ]; then echo "/dev/${it##*/}"; fi; done; }
+root=; boot=; slot=; tries=0
+until [ -n "$root$boot" ] || [ "$tries" = 200 ]; do
+	root=$(disk root); boot=$(disk boot)
+	tries=$((tries + 1)); [ -n "$root$boot" ] || usleep 20000
 done
-mount -t squashfs -o ro "$disk" /ro || { echo "initrd: no root disk"; exec sh; }
+if [ -n "$boot" ]; then
+	# Which slots may be started, the best first; see /sbin/install-slot.
+	head -c 512 "$boot" >/slots
+	while read -r slot bytes sum; do
+		root=$(disk "slot-$slot")
+		if [ -n "$root" ] && [ "$(head -c "$bytes" "$root" | sha256sum)" = "$sum  -" ]; then break; fi
+		echo "initrd: slot $slot does not hold its image"; root=
+	done </slots
+fi
+mount -t squashfs -o ro "$root" /ro || { echo "initrd: no root disk"; exec sh; }
 mount -t tmpfs -o size=8m tmpfs /rw; mkdir /rw/upper /rw/work
 mount -t overlay -o lowerdir=/ro,upperdir=/rw/upper,workdir=/rw/work overlay /new
+if [ -n "$slot" ]; then echo "$slot" >/new/etc/slot; fi
 for it in dev proc sys; do mount --move /$it /new/$it; done
 exec switch_root /new /sbin/init
 """
@@ -75,14 +87,36 @@ def build(arch, binary):
     source = os.path.join(WORK, arch, "root")
     with tempfile.TemporaryDirectory(dir=os.path.join(WORK, arch)) as tree:
         os.chmod(tree, 0o755)
-        populate(arch, source, tree, binary)
-        run("mksquashfs", tree, image.root, "-quiet", "-no-progress", "-noappend", "-all-root", "-comp", "zstd")
+        populate(source, tree, binary, PROGRAMS[arch], BOOT + MODULES + RADIO[arch])
+        squash(tree, image.root)
     with tempfile.TemporaryDirectory(dir=os.path.join(WORK, arch)) as tree:
         make_initrd(source, tree, image.initrd)
     make_kernel(arch, source, image.kernel)
     with open(stamp, "w") as file:
         file.write(key)
     return image
+
+
+def firmware(arch, binary, folder, versions, update):
+    """Roots for the slots of a meter, `FOLDER/VERSION.bin`: each says that it is its version, and gets updates as
+    `update` says. They have what a meter needs and no radios; nothing in them is compressed, since emulation reads
+    faster than it inflates, and a download that is cut several times has to be of some size."""
+    with tempfile.TemporaryDirectory(dir=os.path.join(WORK, arch)) as tree:
+        os.chmod(tree, 0o755)
+        populate(os.path.join(WORK, arch, "root"), tree, binary, [], BOOT + MODULES)
+        path = os.path.join(tree, "etc/meterd/meterd.json")
+        with open(path) as file:
+            config = json.load(file)
+        for version in versions:
+            config["identity"]["versions"]["fw"] = version
+            with open(path, "w") as file:
+                json.dump({**config, "update": update}, file)
+            squash(tree, os.path.join(folder, f"{version}.bin"), "-noI", "-noD", "-noF", "-noX")
+
+
+def squash(tree, target, *options):
+    fixed = ["-quiet", "-no-progress", "-noappend", "-all-root", "-comp", "zstd"]
+    run("mksquashfs", tree, target, *fixed, *options)
 
 
 def fingerprint(arch, binary):
@@ -100,15 +134,15 @@ def run(*args, **options):
     return subprocess.run(args, check=True, stdout=subprocess.PIPE, **options).stdout
 
 
-def populate(arch, source, tree, binary):
+def populate(source, tree, binary, programs, modules):
     """The root file system."""
     for it in "bin sbin usr/bin usr/sbin lib etc proc sys dev run tmp data root var/lib/chrony var/log".split():
         os.makedirs(os.path.join(tree, it), exist_ok=True)
     os.symlink("../run", os.path.join(tree, "var/run"))
     install_busybox(source, tree)
-    for it in PROGRAMS[arch]:
+    for it in programs:
         install_program(source, tree, it)
-    copy_modules(source, tree, BOOT + MODULES + RADIO[arch])
+    copy_modules(source, tree, modules)
     shutil.copytree(os.path.join(HERE, "overlay"), tree, dirs_exist_ok=True)
     for it in glob.glob(os.path.join(ROOT, "init", "S*")):
         shutil.copy(it, os.path.join(tree, "etc/init.d"))
@@ -207,7 +241,7 @@ def make_initrd(source, tree, target):
     for it in "bin modules proc sys dev ro rw new".split():
         os.mkdir(os.path.join(tree, it))
     copy_busybox(source, tree)
-    for it in "sh mount mkdir insmod switch_root cat usleep".split():
+    for it in "sh mount mkdir insmod switch_root cat usleep head sha256sum".split():
         os.symlink("busybox", os.path.join(tree, "bin", it))
     files = module_files(source, BOOT)
     for it in files:

@@ -8,7 +8,7 @@ import test_service
 ARCHES = ("x86", "arm")
 SEED = 20261122
 CUTS = 2
-CUTS_IN_WIPE = 2
+CUTS_IN_WIPE = 1
 # Few, because this is about whether they are there.
 ROWS = 500
 # Enough that the wipe takes a while.

@@ -10,7 +10,8 @@
 
 `vm.link` is the other end of the guest's eth1 (`recv`, `send`: whole Ethernet frames), `vm.host` the host's loopback as
 the guest sees it, `vm.write` puts a file into the guest. Only /data survives a boot. A boot that fails raises BootError
-with the console's end. Radios: `vm.radios` and overlay/sbin/ap; NTP: `vm.use_ntp(port)` with ntp_server.py.
+with the console's end. Radios: `vm.radios` and overlay/sbin/ap; NTP: `vm.use_ntp(port)` with ntp_server.py. A meter
+with two slots: slots.py.
 """
 
 import base64
@@ -184,10 +185,15 @@ class Vm:
         # The kernel names interfaces in the order in which it meets them: `virt` fills its slots from the last one.
         for name, mac in reversed(cards) if arm else cards:
             args += ["-device", f"virtio-net-{bus},netdev={name},mac={mac}{rom}"]
-        args += ["-drive", f"if=none,id=root,format=raw,readonly=on,file={self.image.root}"]
-        args += ["-device", f"virtio-blk-{bus},drive=root,serial=root"]
-        args += ["-drive", f"if=none,id=data,format=raw,file={self.disk}"]
-        return args + ["-device", f"virtio-blk-{bus},drive=data,serial=data"]
+        for serial, file in {**self.system_disks(), "data": self.disk}.items():
+            readonly = "on" if serial == "root" else "off"
+            args += ["-drive", f"if=none,id={serial},format=raw,readonly={readonly},file={file}"]
+            args += ["-device", f"virtio-blk-{bus},drive={serial},serial={serial}"]
+        return args
+
+    def system_disks(self):
+        """What the system starts from: files by the serials of their disks."""
+        return {"root": self.image.root}
 
     def cut(self):
         """The power fails now."""

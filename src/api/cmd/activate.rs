@@ -25,13 +25,13 @@ struct Body {
 
 /// What is to be activated with whom.
 #[derive(Debug, PartialEq)]
-struct Wish {
+pub(super) struct Wish {
     service: Service,
     provider: String,
 }
 
 /// The wish of a body.
-fn parse(body: &[u8]) -> Result<Wish, BadMember> {
+pub(super) fn parse(body: &[u8]) -> Result<Wish, BadMember> {
     let body = body.trim_ascii();
     // serde would take a list for the members in their order.
     if !body.is_empty() && body != b"null" && !body.starts_with(b"{") {

@@ -19,7 +19,7 @@ struct Body {
 }
 
 /// The token of a body.
-fn parse(body: &[u8]) -> Result<Token, BadMember> {
+pub(super) fn parse(body: &[u8]) -> Result<Token, BadMember> {
     // serde would take a list for the members in their order.
     if body.trim_ascii_start().starts_with(b"[") {
         return bad("body", "must be an object with the member token.");

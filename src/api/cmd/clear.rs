@@ -15,12 +15,12 @@ use crate::platform::PlatformError;
 
 /// What can be cleared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum What {
+pub(super) enum What {
     Excess,
     WebCache,
 }
 
-fn parse(body: &[u8]) -> Result<What, BadMember> {
+pub(super) fn parse(body: &[u8]) -> Result<What, BadMember> {
     let choice = "must be the JSON string \"excess\" or \"web_cache\".";
     match serde_json::from_slice::<Option<String>>(body) {
         Ok(Some(text)) if text == "excess" => Ok(What::Excess),

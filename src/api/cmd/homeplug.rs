@@ -26,7 +26,7 @@ struct Body {
 }
 
 /// The command of a body.
-fn parse(body: &[u8]) -> Result<SetPassword, BadMember> {
+pub(super) fn parse(body: &[u8]) -> Result<SetPassword, BadMember> {
     let choice = "must be \"setpwd\".";
     let body = body.trim_ascii();
     // serde would take a list for the members in their order.

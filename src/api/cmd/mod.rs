@@ -17,6 +17,8 @@ use std::fmt;
 
 use serde::de::DeserializeOwned;
 
+use crate::config::Config;
+
 /// A member that cannot be used, with the reason.
 #[derive(Debug, PartialEq)]
 pub struct BadMember {
@@ -33,6 +35,30 @@ impl fmt::Display for BadMember {
 }
 
 impl std::error::Error for BadMember {}
+
+/// Whether `body` is one of the command of this name in `/cmd`, as far as its bytes alone can tell; nothing is begun. The
+/// error is the reply's. `None` for a name that is no command's.
+pub fn understand(command: &str, body: &[u8], config: &Config) -> Option<Result<(), String>> {
+    let shown = |res: Result<(), BadMember>| res.map_err(|err| err.to_string());
+    Some(match command {
+        "activate" => shown(activate::parse(body).map(drop)),
+        "cancel" => shown(cancel::parse(body).map(drop)),
+        "clear" => shown(clear::parse(body).map(drop)),
+        "db" => {
+            let scanned = db_body::scan(&mut &*body, config.limits.data_chars, &mut |_| Ok(()));
+            let parsed = |members| db::parse(&members).map(drop).map_err(|err| err.to_string());
+            scanned.map_err(|err| err.to_string()).and_then(parsed)
+        }
+        "factory-restore" | "reboot" => shown(reboot::parse(body)),
+        "homeplug" => shown(homeplug::parse(body).map(drop)),
+        "set-time" => shown(set_time::parse(body).map(drop)),
+        "test-email" => shown(test_email::parse(body).map(drop)),
+        "test-remote" => shown(test_remote::parse(body, config).map(drop)),
+        "update" => shown(update::parse(body).map(drop)),
+        "wlan" => shown(wlan::parse(body).map(drop)),
+        _ => return None,
+    })
+}
 
 /// Shorthand for a refusal.
 fn bad<T>(name: &'static str, reason: impl Into<String>) -> Result<T, BadMember> {

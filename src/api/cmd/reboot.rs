@@ -6,11 +6,15 @@ use std::sync::atomic::Ordering;
 use super::super::{App, failed, note, ok};
 use super::{BadMember, bad};
 use crate::drivers::factory::Order;
-use crate::drivers::{factory, power};
+use crate::drivers::{factory, power, update};
 use crate::http::{Answer, Exchange};
 use crate::ops::{Who, store};
 use crate::platform::{Hands, PlatformError, Verb};
 use crate::sys::clock;
+
+/// Why a meter does not go down now.
+const INSTALLING: &str = "Nothing was done: an update is being installed, and its installer must not be interrupted; try \
+                          again when it has ended (see /sys/status).";
 
 /// What the meter goes down for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,7 +33,7 @@ impl Why {
 }
 
 /// No body, `{}` and `null` are the same.
-fn parse(body: &[u8]) -> Result<(), BadMember> {
+pub(super) fn parse(body: &[u8]) -> Result<(), BadMember> {
     let nothing = "must be empty, {} or null; this command takes no members.";
     if body.trim_ascii().is_empty() {
         return Ok(());
@@ -59,11 +63,21 @@ fn go_down(app: &App, why: Why, who: &Who, exchange: Exchange) {
         let err = PlatformError::Missing("platform.reboot");
         return exchange.reply(refuse(&format!("Nothing was done: {err}.")));
     }
+    let state_dir = &app.config.state_dir;
+    // Held until the machine is down: what an installer has half written may be all that it could start from.
+    let lock = match update::keep_installers_away(state_dir) {
+        Ok(None) if !app.going_down.load(Ordering::Acquire) => return exchange.reply(refuse(INSTALLING)),
+        Ok(lock) => lock,
+        Err(err) => {
+            // A disk that fails is one more reason to reboot.
+            log::error!("the installers' lock cannot be taken: {err}");
+            None
+        }
+    };
     // From here on everybody else is told that the meter goes down.
     if app.going_down.swap(true, Ordering::AcqRel) {
         return exchange.reply(App::down());
     }
-    let state_dir = &app.config.state_dir;
     let now = store::stamp(clock::wall());
     if why == Why::FactoryRestore
         && let Err(err) = factory::order(state_dir, &Order { time: now.clone(), boot: app.boot_id.clone() })
@@ -77,7 +91,7 @@ fn go_down(app: &App, why: Why, who: &Who, exchange: Exchange) {
     }
     note(app, who, why.command(), "OK");
     exchange.reply(ok());
-    (app.go_down)();
+    (app.go_down)(lock);
 }
 
 #[cfg(test)]

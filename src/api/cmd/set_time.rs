@@ -24,7 +24,7 @@ const LATEST: i64 = i64::MAX / 1_000_000_000 - 30 * 365 * 86_400 - 1;
 const STACK: usize = 128 * 1024;
 
 /// The time since 1970, or nothing for "only restart NTP and PTP".
-fn parse(body: &[u8]) -> Result<Option<Duration>, BadMember> {
+pub(super) fn parse(body: &[u8]) -> Result<Option<Duration>, BadMember> {
     if body.trim_ascii().is_empty() {
         return Ok(None);
     }

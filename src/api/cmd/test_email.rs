@@ -30,7 +30,7 @@ struct Body {
 }
 
 /// What a body asks for.
-struct Wish {
+pub(super) struct Wish {
     to: Address,
     from: Option<Address>,
     smarthost: Option<Smarthost>,
@@ -39,7 +39,7 @@ struct Wish {
 
 /// The test mail that a body asks for. Clients with a form send what was left blank as an empty string, so that counts
 /// as unspecified.
-fn parse(body: &[u8]) -> Result<Wish, BadMember> {
+pub(super) fn parse(body: &[u8]) -> Result<Wish, BadMember> {
     let body = members(body)?;
     // First, so that it is wiped whatever the others are.
     let password = text("mailpass", body.mailpass)?.map(|it| Hidden::from(it.into_bytes()));

@@ -23,7 +23,7 @@ struct Body {
 }
 
 /// The device of a body, and how the ledger calls it.
-fn parse(body: &[u8], config: &Config) -> Result<(Target, String), BadMember> {
+pub(super) fn parse(body: &[u8], config: &Config) -> Result<(Target, String), BadMember> {
     let body = body.trim_ascii();
     // serde would take a list for the members in their order.
     if !body.is_empty() && body != b"null" && !body.starts_with(b"{") {

@@ -10,9 +10,9 @@ use serde_json::{Value, json};
 use super::super::{App, failed, note};
 use super::{BadMember, bad};
 use crate::config::{Target, check_branch};
-use crate::drivers::Watch;
 use crate::drivers::reach::{Lookout, Reach};
 use crate::drivers::update::{self, Failure, Order, Plan, Version};
+use crate::drivers::{Watch, power};
 use crate::http::{Answer, Exchange, Reply, Request};
 use crate::ops::{Fault, Launch, Outcome, Who, Work};
 
@@ -28,13 +28,13 @@ struct Body {
 
 /// What is to be done with an order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Action {
+pub(super) enum Action {
     List,
     Install,
 }
 
 /// The order of a body.
-fn parse(body: &[u8]) -> Result<(Action, Order), BadMember> {
+pub(super) fn parse(body: &[u8]) -> Result<(Action, Order), BadMember> {
     let body = members(body)?;
     let action = match text("action", body.action)?.as_deref() {
         Some("list") => Action::List,
@@ -101,7 +101,7 @@ fn list(app: &App, plan: &Plan, exchange: Exchange) {
 }
 
 fn install(app: Arc<App>, plan: Plan, target: Target, who: Who, exchange: Exchange) {
-    let command = format!("update install {}", target.name());
+    let command = format!("update install {}{}", target.name(), plan.wishes());
     let launch = Launch { kind: "update", command: command.clone(), who: who.clone() };
     let begun = {
         let app = Arc::clone(&app);
@@ -119,6 +119,12 @@ fn install(app: Arc<App>, plan: Plan, target: Target, who: Who, exchange: Exchan
 
 fn outcome(app: &App, plan: &Plan, work: &Work) -> Outcome {
     let (result, ended) = update::install(plan, &Reach::new(&app.config), &app.platform, work);
+    if ended.is_ok()
+        && let Err(err) = power::need(&app.config.state_dir, &app.boot_id)
+    {
+        // What was installed is not undone because `/sys/reboot` does not know of it.
+        log::error!("that a reboot is needed could not be recorded: {err}");
+    }
     let fault = ended.err().map(|err| {
         let (tag, args) = err.fault();
         Fault { tag: tag.into(), args, text: err.to_string() }

@@ -27,7 +27,7 @@ struct Body {
 }
 
 /// The change that a body asks for.
-fn parse(body: &[u8]) -> Result<Change, BadMember> {
+pub(super) fn parse(body: &[u8]) -> Result<Change, BadMember> {
     let body = members(body)?;
     let choice = "must be \"add\", \"select\" or \"forget\".";
     let action = match text("action", body.action)? {

@@ -7,7 +7,7 @@
 mod set_password;
 mod qualcomm;
 mod link;
-mod frame;
+pub mod frame;
 mod keys;
 mod target;
 mod report;

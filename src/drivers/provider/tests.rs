@@ -3,7 +3,6 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
-use std::time::Duration;
 
 use super::activate::{Errand, activate};
 use super::{Failure, Service, end, name};
@@ -138,5 +137,4 @@ fn it_can_be_cancelled_while_others_are_slow() {
         assert!(res.as_ref().is_err_and(Failure::is_cancelled) && late < AT_ONCE, "{res:?} {late:?}");
         assert_eq!(place.active(), None);
     }
-    assert!(Duration::from_secs(30) < super::activate::WITHIN);
 }

@@ -7,6 +7,7 @@ mod error;
 pub mod http;
 mod policy;
 mod tls;
+mod verifier;
 mod wire;
 
 #[cfg(test)]
@@ -131,7 +132,7 @@ impl Reach {
         };
         let only_null = records.iter().all(|it| matches!(it, Data::MailHost(_, name) if name.is_root()));
         let mut res: Vec<(u64, MailHost)> = Vec::new();
-        for it in records.into_iter().take(MAX_MAIL_HOSTS) {
+        for it in records {
             if let Data::MailHost(preference, name) = it
                 && let Some(host) = name.host()
             {
@@ -140,6 +141,7 @@ impl Reach {
             }
         }
         res.sort_by_key(|it| it.0);
+        res.truncate(MAX_MAIL_HOSTS);
         match res.is_empty() {
             true if only_null => Err(ReachError::NullMx(domain.into())),
             true => Err(ReachError::NoAddress(domain.into())),

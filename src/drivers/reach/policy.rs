@@ -68,12 +68,21 @@ impl Policy {
         match special(addr) {
             Some(special) => Err(special),
             None => match net::interfaces() {
-                Ok(own) if own.iter().any(|it| canonical(it.addr) == addr) => Err(Special::Own),
+                Ok(own) if own.iter().any(|it| is_or_means(addr, canonical(it.addr))) => Err(Special::Own),
                 Ok(_) => Ok(()),
                 Err(err) => Err(Special::Unknown(err)),
             },
         }
     }
+}
+
+/// Whether an address is `own`, or one for which some router on the way would take it.
+fn is_or_means(addr: IpAddr, own: IpAddr) -> bool {
+    let inner = match addr {
+        IpAddr::V6(it) => embedded(it).map(IpAddr::V4),
+        IpAddr::V4(_) => None,
+    };
+    addr == own || inner == Some(own)
 }
 
 /// What can be said of an address without knowing the machine.
@@ -94,11 +103,12 @@ fn special(addr: IpAddr) -> Option<Special> {
 }
 
 /// The IPv4 address for which some router on the way would take an IPv6 address: mapped, compatible (RFC 4291, 2.5.5),
-/// translated (RFC 6052) or 6to4 (RFC 3056).
+/// translated (RFC 2765, RFC 6052, RFC 8215) or 6to4 (RFC 3056).
 fn embedded(addr: Ipv6Addr) -> Option<Ipv4Addr> {
     let low = |bits: u128| Ipv4Addr::from_bits(bits as u32);
     match addr.segments() {
         [0, 0, 0, 0, 0, 0 | 0xffff, ..] | [0x64, 0xff9b, 0, 0, 0, 0, ..] => Some(low(addr.to_bits())),
+        [0, 0, 0, 0, 0xffff, 0, ..] | [0x64, 0xff9b, 1, ..] => Some(low(addr.to_bits())),
         [0x2002, ..] => Some(low(addr.to_bits() >> 80)),
         _ => None,
     }
@@ -126,6 +136,8 @@ mod tests {
             ("::127.0.0.1", "loopback"),
             ("64:ff9b::7f00:1", "loopback"),
             ("2002:7f00:1::1", "loopback"),
+            ("::ffff:0:127.0.0.1", "loopback"),
+            ("64:ff9b:1::127.0.0.1", "loopback"),
             ("169.254.169.254", "link-local"),
             ("fe80::1", "link-local"),
             ("febf::1", "link-local"),
@@ -150,11 +162,15 @@ mod tests {
     #[test]
     fn own_addresses_are_refused() {
         let policy = Policy::new(&[], false);
-        let own = net::interfaces().unwrap().into_iter().find(|it| special(it.addr).is_none());
-        // A machine without any network has none to try.
-        if let Some(own) = own {
+        // Which addresses a machine has is not for a test to say; what stands for one is.
+        for own in net::interfaces().unwrap().into_iter().filter(|it| special(it.addr).is_none()) {
             check(&policy, &own.addr.to_string(), "of the meter itself");
         }
+        let means = |addr: &str| is_or_means(addr.parse().unwrap(), "10.9.0.1".parse().unwrap());
+        for addr in ["10.9.0.1", "::10.9.0.1", "64:ff9b::10.9.0.1", "2002:a09:1::1"] {
+            assert!(means(addr), "{addr}");
+        }
+        assert!(!means("10.9.0.2") && !means("64:ff9b::10.9.0.2") && !means("2001:db8::1"));
     }
 
     #[test]

@@ -11,6 +11,8 @@ use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, InvalidDnsNameError, ServerName};
 use rustls::{CertificateError, ClientConfig, RootCertStore};
 
+use super::verifier::{SelfSigned, Verifier};
+
 /// Where Debian, Alpine, Buildroot and most others keep the bundle of trusted roots.
 const SYSTEM_BUNDLE: &str = "/etc/ssl/certs/ca-certificates.crt";
 
@@ -25,6 +27,10 @@ pub enum TlsFault {
     WrongName(String),
     /// Nobody who is trusted vouches for the certificate.
     UnknownIssuer,
+    /// Nobody but the certificate itself vouches for it.
+    SelfSigned,
+    /// The certificate is that of an authority, as self-signed ones often are; no server may use such a one.
+    Authority,
     /// Another fault of the certificate.
     Certificate(String),
     /// The other side refused, with this alert.
@@ -49,6 +55,8 @@ impl fmt::Display for TlsFault {
             TlsFault::NotYetValid => f.write_str("the certificate is not valid yet (or the meter's clock is behind)"),
             TlsFault::WrongName(text) => write!(f, "the certificate is for another name: {text}"),
             TlsFault::UnknownIssuer => f.write_str("the certificate is of an issuer that the meter does not trust"),
+            TlsFault::SelfSigned => f.write_str("the certificate is self-signed"),
+            TlsFault::Authority => f.write_str("the certificate is an authority's own, which no server may use"),
             TlsFault::Certificate(text) => write!(f, "the certificate is not acceptable: {text}"),
             TlsFault::Alert(text) => write!(f, "the other side refused: {text}"),
             TlsFault::NotTls => f.write_str("the other side does not speak TLS on this port"),
@@ -85,6 +93,9 @@ fn certificate(fault: CertificateError) -> TlsFault {
             TlsFault::WrongName(format!("wanted {expected}, it has {presented}"))
         }
         E::NotValidForName => TlsFault::WrongName("it has none that matches".into()),
+        E::Other(other) if other.0.is::<SelfSigned>() => TlsFault::SelfSigned,
+        // The library has no name of its own for this one and passes on that of another library.
+        E::Other(other) if other.to_string() == "CaUsedAsEndEntity" => TlsFault::Authority,
         other => TlsFault::Certificate(other.to_string()),
     }
 }
@@ -113,9 +124,11 @@ pub(super) fn client(bundle: Option<&Path>) -> Result<Arc<ClientConfig>, TlsFaul
         },
     };
     let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let verifier = Verifier::new(roots, &provider).map_err(|err| TlsFault::Roots(err.to_string()))?;
     let mut res = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()?
-        .with_root_certificates(roots)
+        .dangerous() // Anything but the library's own verifier is, in its words; ours asks that one.
+        .with_custom_certificate_verifier(Arc::new(verifier))
         .with_no_client_auth();
     // Connections are rare and the memory of what was once negotiated is worth more than a round trip.
     res.resumption = Resumption::disabled();

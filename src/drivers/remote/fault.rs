@@ -44,6 +44,15 @@ pub enum Fault {
         /// How many.
         count: u16,
     },
+    /// A device that answered before could not read some of its registers (exception 04).
+    Failed {
+        /// Which device.
+        unit: u8,
+        /// The first register that was asked for.
+        address: u16,
+        /// How many.
+        count: u16,
+    },
     /// It answers, and there is no SunSpec mark in any of the places; the text says what there is.
     NotSunSpec(String),
     /// Its list of models does not end within the address space.
@@ -57,7 +66,7 @@ pub enum Fault {
 impl Fault {
     /// Whether nothing else need be asked, because there is nobody to ask, or nobody who waits for it.
     pub(super) fn is_final(&self) -> bool {
-        !matches!(self, Fault::Exception { .. } | Fault::Silent { .. } | Fault::Lost(_))
+        !matches!(self, Fault::Exception { .. } | Fault::Failed { .. } | Fault::Silent { .. } | Fault::Lost(_))
     }
 
     /// Whether it says that there may be no such unit: a gateway's word, or silence, or what servers without one say.
@@ -141,6 +150,12 @@ impl fmt::Display for Fault {
                     false => Ok(()),
                 }
             }
+            Fault::Failed { unit, address, count } => write!(
+                f,
+                "Unit {unit} cannot read {count} of its registers from {address} on: exception 04 ({}). What it measures \
+                 there may be missing or broken.",
+                exception(0x04)
+            ),
             Fault::NotSunSpec(found) => write!(
                 f,
                 "The device answers, but not as a SunSpec device: {found}. SunSpec may have to be turned on at the \

@@ -23,7 +23,7 @@ const SERIAL_ATTEMPTS: usize = 3;
 /// Silence in the middle of a serial frame that ends it. The standard's 1.5 characters are lost in adapters and
 /// networks; this is several characters at any speed.
 const GAP: Duration = Duration::from_millis(250);
-/// The rest before each serial request; the standard wants 3.5 characters, or 1.75 ms at high speeds.
+/// The rest before each serial request at least; the standard wants 3.5 characters, or 1.75 ms at high speeds.
 const REST: Duration = Duration::from_millis(5);
 /// Times that a device which says it is busy is asked again, and the pause before.
 const BUSY_ATTEMPTS: usize = 5;
@@ -128,7 +128,7 @@ impl<'a> Master<'a> {
         let step = self.look.until(SERIAL_PATIENCE + delay);
         // What still comes in is the end of something else.
         self.line.drain(&step)?;
-        std::thread::sleep(REST);
+        std::thread::sleep(port.map_or(REST, |line| line.time_of(4).max(REST)));
         self.line.send(&frame, &step)?;
         let (mut buffer, mut length) = ([0; rtu::LOOKED_AT], 0);
         loop {
@@ -197,7 +197,11 @@ impl Registers for Master<'_> {
                     self.pause(BUSY_PAUSE)?;
                 }
                 Ok(Reply::Exception(code)) => {
-                    let fault = Fault::Exception { unit, code, address, count };
+                    let fault = match (code, self.is_there) {
+                        // It answered before, so this is not about who it is.
+                        (0x04, true) => Fault::Failed { unit, address, count },
+                        _ => Fault::Exception { unit, code, address, count },
+                    };
                     self.is_there |= !fault.is_about_unit();
                     return Err(fault);
                 }

@@ -54,10 +54,11 @@ pub fn test(target: &Target, config: &Config, watch: &dyn Watch) -> Result<Value
             Ok(report.value())
         }
         Err(fault) => {
-            let text = fault.to_string();
+            let cancelled = matches!(fault, Fault::Stopped(Stop::Cancelled));
+            let text = if cancelled { format!("{}.", watch.reason()) } else { fault.to_string() };
             report.note(text.clone());
             report.show();
-            Err(Failure { cancelled: matches!(fault, Fault::Stopped(Stop::Cancelled)), text })
+            Err(Failure { cancelled, text })
         }
     }
 }

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::super::{CancelFlag, Watch};
 use crate::sys::clock::boottime;
 
-/// The pause between two showings: each of them is written to flash.
+/// The pause between two showings: each of them may be written to flash.
 const PAUSE: Duration = Duration::from_millis(300);
 /// Lines of the trace; the last one says that more were left out.
 const MAX_TRACE: usize = 300;
@@ -117,9 +117,8 @@ impl<'a> Report<'a> {
         let mut state = self.state();
         let value = state.value();
         (state.shown, state.changed) = (Some(boottime()), false);
-        // Not under the lock: showing waits for the disk.
         drop(state);
-        self.watch.result(value);
+        self.watch.growing(value);
     }
 
     fn show_if_due(&self) {
@@ -147,6 +146,10 @@ impl Watch for Report<'_> {
 
     fn result(&self, value: Value) {
         self.watch.result(value);
+    }
+
+    fn reason(&self) -> &'static str {
+        self.watch.reason()
     }
 
     fn flag(&self) -> CancelFlag {

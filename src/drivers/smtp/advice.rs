@@ -105,13 +105,29 @@ fn wrong_port(tried: Tried) -> String {
 
 fn tls(fault: &TlsFault, tried: Tried) -> String {
     match fault {
-        TlsFault::Expired | TlsFault::NotYetValid => {
-            "check the meter's clock first, then the server's certificate.".into()
+        TlsFault::Expired => {
+            "the server's certificate has expired: check the meter's clock first, then renew the certificate.".into()
+        }
+        TlsFault::NotYetValid => {
+            "the server's certificate is not valid yet: check the meter's clock first, then the certificate.".into()
         }
         TlsFault::WrongName(_) => {
             "give the smarthost by the name that is in its certificate (TLS name mismatch).".into()
         }
-        TlsFault::UnknownIssuer => "if the certificate is of your own authority, add that to tls.ca_file.".into(),
+        TlsFault::UnknownIssuer => {
+            "nobody known vouches for the server's certificate: if its issuer is your own authority, add that to \
+             tls.ca_file."
+                .into()
+        }
+        TlsFault::SelfSigned => {
+            "the server's certificate is self-signed: if the server is yours, add the certificate to tls.ca_file."
+                .into()
+        }
+        TlsFault::Authority => {
+            "the server's certificate is an authority's, as openssl makes self-signed ones: make it one that is none \
+             (CA:FALSE), and add that to tls.ca_file."
+                .into()
+        }
         TlsFault::NotTls => wrong_port(tried),
         TlsFault::BadName(_) => "give the smarthost by its name.".into(),
         TlsFault::Roots(_) => "repair tls.ca_file in the meter's configuration.".into(),
@@ -125,7 +141,9 @@ fn said(step: Step, reply: &Reply, tried: Tried) -> String {
     let has = |words: &[&str]| words.iter().any(|it| text.contains(it));
     let enhanced = reply.enhanced();
     // What the words say comes first, since codes are used loosely.
-    if step < Step::Auth && has(&["block", "blacklist", "listed", "spamhaus", "dynamic", "reputation"]) {
+    if step <= Step::Rcpt && step != Step::Auth && has(&["block", "blacklist", "spamhaus", "dynamic", "reputation"])
+        || step < Step::Auth && has(&["listed"])
+    {
         return "the server takes nothing from this network; use a smarthost of the mail or internet provider.".into();
     }
     if has(&["greylist", "graylist", "greylisted", "try again in", "come back later"]) && reply.is_transient() {
@@ -137,6 +155,13 @@ fn said(step: Step, reply: &Reply, tried: Tried) -> String {
         }
         Step::Auth if reply.code == 534 || enhanced == Some((7, 9)) => {
             "this account must log in another way: make an app password at the provider.".into()
+        }
+        Step::Auth if reply.code == 538 => {
+            "the server wants TLS before a login and does not offer it here; use port 465 or 587.".into()
+        }
+        Step::Auth if reply.code == 504 || enhanced == Some((7, 139)) => {
+            "the provider has turned this kind of login off; allow SMTP with a password there, or use another smarthost."
+                .into()
         }
         Step::Auth => PASSWORD.into(),
         Step::StartTls => "the server's TLS does not work now; try later or port 465.".into(),
@@ -150,8 +175,15 @@ fn said(step: Step, reply: &Reply, tried: Tried) -> String {
 }
 
 fn refusal(step: Step, reply: &Reply, tried: Tried, has: &dyn Fn(&[&str]) -> bool) -> String {
-    // However they put it, a server that speaks of authentication to somebody who has not logged in wants just that.
-    let wants_login = !tried.login && has(&["authenticat", "log in", "login"]);
+    // However they put it, a server that speaks of authentication to somebody who has not logged in wants just that,
+    // unless it is the sender's domain that lacks it (SPF, DKIM; RFC 7372).
+    let of_domain = matches!(reply.enhanced(), Some((7, 20..=26))) || has(&["spf", "dkim", "dmarc"]);
+    if of_domain && !reply.is_transient() {
+        return "the sender's domain does not vouch for this mail (SPF, DKIM); set fromaddr to an address of a domain that \
+                does, or use a smarthost."
+            .into();
+    }
+    let wants_login = !tried.login && step != Step::Content && has(&["authenticat", "log in", "login"]);
     if reply.code == 530 && has(&["starttls", "tls"]) && !wants_login {
         return "the server wants TLS first and does not offer it here; use port 465 or 587.".into();
     }
@@ -212,6 +244,13 @@ mod tests {
             "wrong user or password",
         );
         check(Auth, SMARTHOST, 535, "Incorrect authentication data", "wrong user or password");
+        check(Auth, SMARTHOST, 535, "5.7.139 Authentication unsuccessful, basic authentication is disabled.", "turned");
+        check(Auth, SMARTHOST, 504, "5.7.4 Unrecognized authentication type", "turned this kind of login off");
+        check(Auth, SMARTHOST, 538, "5.7.11 Encryption required", "wants TLS before a login");
+        let spf = "5.7.26 Your email has been blocked because the sender is unauthenticated. SPF did not pass";
+        check(Content, OPEN, 550, spf, "does not vouch");
+        check(Content, DIRECT, 550, "5.7.26 This mail is unauthenticated", "does not vouch");
+        check(Rcpt, DIRECT, 550, "5.7.1 Client host [x] blocked using zen.spamhaus.org", "takes nothing from this net");
         check(Auth, SMARTHOST, 534, "5.7.9 Application-specific password required.", "app password");
         check(Auth, SMARTHOST, 454, "4.7.0 Temporary authentication failure", "try later");
         check(Rcpt, OPEN, 554, "5.7.1 <a@b>: Relay access denied", "give mailuser and mailpass");
@@ -256,7 +295,10 @@ mod tests {
             (Step::Connect, SMARTHOST, ReachError::NoSuchHost("x".into()), "smarthost"),
             (Step::Handshake, SMARTHOST, ReachError::Tls(TlsFault::WrongName("x".into())), "name mismatch"),
             (Step::Handshake, SMARTHOST, ReachError::Tls(TlsFault::UnknownIssuer), "tls.ca_file"),
-            (Step::Handshake, SMARTHOST, ReachError::Tls(TlsFault::Expired), "clock"),
+            (Step::Handshake, SMARTHOST, ReachError::Tls(TlsFault::SelfSigned), "self-signed: if"),
+            (Step::Handshake, SMARTHOST, ReachError::Tls(TlsFault::Authority), "CA:FALSE"),
+            (Step::Handshake, SMARTHOST, ReachError::Tls(TlsFault::Expired), "has expired: check the meter's clock"),
+            (Step::Handshake, SMARTHOST, ReachError::Tls(TlsFault::NotYetValid), "not valid yet: check"),
         ];
         for (step, tried, err, expect) in cases {
             let got = remedy(&Trouble::Way(step, err), tried).unwrap();

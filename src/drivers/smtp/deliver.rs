@@ -127,7 +127,7 @@ pub fn send(order: &Order, reach: &Reach, watch: &dyn Watch) -> (Value, Result<(
         Err(trouble) => trouble,
     };
     if matches!(trouble, Trouble::Way(_, ReachError::Stopped(Stop::Cancelled))) {
-        return (log.finish("Cancelled."), Err(MailError::Cancelled));
+        return (log.finish(&format!("{}.", watch.reason())), Err(MailError::Cancelled));
     }
     let mut reason = trouble.to_string();
     if matches!(trouble, Trouble::Way(_, ReachError::Stopped(Stop::Late))) && look.check().is_err() {
@@ -239,9 +239,9 @@ fn is_of_tls(trouble: &Trouble) -> bool {
 /// Whether another server of the same domain may do better.
 fn is_passing(trouble: &Trouble, look: &Lookout) -> bool {
     match trouble {
-        Trouble::Way(_, ReachError::Stopped(_)) => look.check().is_ok(),
         // Sent, and no answer: a second try might deliver it twice.
         Trouble::Way(Step::Content, _) | Trouble::Nonsense(Step::Content, _) => false,
+        Trouble::Way(_, ReachError::Stopped(_)) => look.check().is_ok(),
         Trouble::Said(step, reply) => reply.is_transient() || *step < Step::Mail,
         _ => true,
     }

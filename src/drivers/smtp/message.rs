@@ -10,7 +10,7 @@ use super::address::Address;
 /// Bytes of text in a base64 line: 76 characters.
 const BASE64_LINE: usize = 57;
 /// Bytes of text in an encoded word: at most 75 characters with its frame (RFC 2047).
-const WORD: usize = 42;
+const WORD: usize = 39;
 /// Characters that a meter's own data contribute each.
 const FIELD: usize = 80;
 
@@ -175,7 +175,7 @@ mod tests {
     #[test]
     fn other_letters_are_encoded() {
         let message = message("Zähler im Keller hinter der Tür, neben dem großen Öltank", "user@example.test");
-        assert!(message.is_ascii() && message.split("\r\n").all(|it| it.len() <= 86), "{message}");
+        assert!(message.is_ascii() && message.split("\r\n").all(|it| it.len() <= 76), "{message}");
         let body: String = message.split_once("\r\n\r\n").unwrap().1.split("\r\n").collect();
         let body = String::from_utf8(BASE64_STANDARD.decode(body).unwrap()).unwrap();
         assert!(body.contains("Zähler im Keller"), "{body}");

@@ -7,7 +7,7 @@ mod auth;
 mod deliver;
 mod message;
 mod punycode;
-mod reply;
+pub mod reply;
 mod session;
 #[cfg(test)]
 mod tests;

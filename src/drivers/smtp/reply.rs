@@ -26,9 +26,9 @@ pub enum Garbled {
     NoCode,
     /// The lines of one reply have different codes.
     Mixed,
-    /// A line is longer than [`LINE`].
+    /// A line is longer than 2048 bytes.
     LongLine,
-    /// A reply has more than [`LINES`] lines.
+    /// A reply has more than 100 lines.
     ManyLines,
 }
 
@@ -79,7 +79,7 @@ impl fmt::Display for Reply {
 
 /// Cuts what comes from a server into lines and puts them together to replies.
 #[derive(Default)]
-pub(super) struct Reader {
+pub struct Reader {
     waiting: Vec<u8>,
     code: Option<u16>,
     lines: Vec<String>,
@@ -87,17 +87,17 @@ pub(super) struct Reader {
 
 impl Reader {
     /// Takes in what was read.
-    pub(super) fn push(&mut self, bytes: &[u8]) {
+    pub fn push(&mut self, bytes: &[u8]) {
         self.waiting.extend_from_slice(bytes);
     }
 
     /// Whether the server said more than was asked for.
-    pub(super) fn has_more(&self) -> bool {
+    pub fn has_more(&self) -> bool {
         !self.waiting.is_empty()
     }
 
     /// The next whole line without its end, as it came. A line feed alone ends one too, some servers send that.
-    pub(super) fn line(&mut self) -> Result<Option<String>, Garbled> {
+    pub fn line(&mut self) -> Result<Option<String>, Garbled> {
         let end = self.waiting.iter().position(|it| *it == b'\n');
         if end.unwrap_or(self.waiting.len()) > LINE {
             return Err(Garbled::LongLine);
@@ -109,7 +109,7 @@ impl Reader {
     }
 
     /// Adds a line to the reply it belongs to; the reply if this was its last.
-    pub(super) fn add(&mut self, line: &str) -> Result<Option<Reply>, Garbled> {
+    pub fn add(&mut self, line: &str) -> Result<Option<Reply>, Garbled> {
         let (code, is_last, text) = split(line).ok_or(Garbled::NoCode)?;
         if self.code.is_some_and(|it| it != code) {
             return Err(Garbled::Mixed);

@@ -1,4 +1,4 @@
-//! The dialogue against servers that exist only as scripts. Real ones are in `tests/counterparts/email.py`.
+//! The dialogue against servers that exist only as scripts. Real ones are in `tests/counterparts/mail.py`.
 
 use std::collections::VecDeque;
 use std::time::Duration;

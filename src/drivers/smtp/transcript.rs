@@ -12,7 +12,7 @@ use crate::drivers::wlan::Hidden;
 use crate::drivers::{CancelFlag, Watch};
 use crate::sys::clock;
 
-/// How often the growing log is shown at most; each time is a row that is synced to flash.
+/// How often the growing log is shown at most; each time may be a row that is synced to flash.
 const SHOW_EVERY: Duration = Duration::from_millis(250);
 /// Bytes of the log; what a server says beyond that is left out, what the meter says of it is not.
 const LOG: usize = 32 * 1024;
@@ -42,7 +42,6 @@ struct Inner {
 
 impl Watch for Transcript<'_> {
     fn cancelled(&self) -> bool {
-        // Whoever cancels does not wait for one more row of the journal.
         if self.watch.cancelled() {
             return true;
         }
@@ -56,6 +55,10 @@ impl Watch for Transcript<'_> {
 
     fn result(&self, value: Value) {
         self.watch.result(value);
+    }
+
+    fn reason(&self) -> &'static str {
+        self.watch.reason()
     }
 
     fn flag(&self) -> CancelFlag {
@@ -113,8 +116,13 @@ impl<'a> Transcript<'a> {
     }
 
     fn masked(&self, line: String) -> String {
-        // A code stays what it is, whatever the password.
-        let Some((code, text)) = line.split_at_checked(3) else { return line };
+        // A code stays what it is, whatever the password. What does not begin with one is searched from its first byte:
+        // a server may repeat what it was sent.
+        let is_code = |it: &str| it.bytes().all(|it| it.is_ascii_digit());
+        let (code, text) = match line.split_at_checked(3) {
+            Some((code, text)) if is_code(code) && (text.is_empty() || text.starts_with([' ', '-'])) => (code, text),
+            _ => ("", line.as_str()),
+        };
         let mut res = Cow::Borrowed(text);
         for secret in &self.inner().secrets {
             if let Ok(secret) = std::str::from_utf8(secret.expose())
@@ -158,8 +166,7 @@ impl<'a> Transcript<'a> {
         inner.shown_at = Some(now);
         let value = result(inner.text.trim_end().into());
         drop(inner);
-        // Not under the lock: it waits for the journal.
-        self.watch.result(value);
+        self.watch.growing(value);
     }
 }
 
@@ -208,8 +215,10 @@ mod tests {
         check(&["swordfish"], "535 no user joe/swordfish swordfish", "535 no user joe/*** ***");
         check(&["pässw0rd \"x\"", "cMOkc3N3"], "535 pässw0rd \"x\" cMOkc3N3", "535 *** ***");
         check(&["fish", "swordfish"], "250-swordfish fish", "250-*** ***");
-        check(&["2502"], "2502 odd", "2502 odd");
-        check(&["5357"], "5357535 7", "5357535 7");
+        // What does not begin with a code is a repetition like any other.
+        check(&["2502"], "2502 odd", "*** odd");
+        check(&["c3dvcmRmaXNo"], "c3dvcmRmaXNo", "***");
+        check(&["pässwörd"], "pässwörd", "***");
         check(&["abc", ""], "250 abc", "250 abc");
         check(&["swordfish"], "25", "25");
     }

@@ -21,8 +21,9 @@ use crate::sys::clock;
 
 /// Bytes that are read and written at once.
 const PIECE: usize = 32 * 1024;
-/// Bytes after which they are made durable: this much is fetched again after a power cut at worst.
-const SYNC_EVERY: u64 = 4 * 1024 * 1024;
+/// Bytes after which they are made durable: this much is fetched again after a power cut at worst, and
+/// a slow flash is done with it before somebody who cancels would notice.
+const SYNC_EVERY: u64 = 512 * 1024;
 /// The wait before the first new attempt; it doubles...
 const FIRST_WAIT: Duration = Duration::from_secs(1);
 /// ...up to this. A server that asks for more with Retry-After gets no more.
@@ -156,14 +157,19 @@ fn attempt(fetch: &Fetch, image: &Image, folder: &Folder, look: &Lookout, part: 
     }
     // Plain HTTP is good enough for what is verified afterwards.
     let agent = fetch.reach.agent(&look).with_plain_http();
-    let mut reply = agent.send(request).map_err(|err| broken(err, image, &alive))?;
+    let mut reply = agent.send(request).map_err(|err| broken(err, image, &alive, part.have))?;
     let expected = match reply.status {
         200 => {
+            let length = reply.length();
             if 0 < part.have {
+                if length.is_some_and(|it| it != image.size) {
+                    // What is here came from a server that has the right one: this may be the page of a portal.
+                    return Err(Broken::Again("the server sends a file of another length".into(), None));
+                }
                 // No ranges here, or not of that file: the whole of it comes.
                 part.restart()?;
             }
-            reply.length()
+            length
         }
         206 if 0 < part.have => match content_range(&reply) {
             Some((first, whole)) if first == part.have && whole.is_none_or(|it| it == image.size) => {
@@ -229,7 +235,7 @@ impl Part {
                     unsynced += length as u64;
                     alive.note();
                 }
-                Err(err) => break Err(broken(err, image, alive)),
+                Err(err) => break Err(broken(err, image, alive, self.have)),
             }
             if SYNC_EVERY <= unsynced {
                 self.file.sync_data()?;
@@ -253,11 +259,13 @@ impl Part {
 }
 
 /// Whether another attempt may do better.
-fn broken(err: ReachError, image: &Image, alive: &Alive) -> Broken {
+fn broken(err: ReachError, image: &Image, alive: &Alive, have: u64) -> Broken {
     match err {
         ReachError::Stopped(Stop::Cancelled) if alive.is_stalled() && !alive.watch.cancelled() => {
             Broken::Again(format!("nothing came for {} s", alive.stall.as_secs()), None)
         }
+        // The name was known when the first bytes came, so it is the way out that is missing now.
+        ReachError::NoSuchHost(_) if 0 < have => Broken::Again(err.to_string(), None),
         ReachError::Refused(_)
         | ReachError::Unreachable(..)
         | ReachError::Timeout(_)

@@ -9,8 +9,8 @@
 mod download;
 mod failure;
 mod installer;
-mod manifest;
-mod signature;
+pub mod manifest;
+pub mod signature;
 mod state;
 #[cfg(test)]
 mod testing;
@@ -19,7 +19,9 @@ mod version;
 pub use failure::Failure;
 pub use version::Version;
 
-use std::path::PathBuf;
+use std::fs::File;
+use std::io;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -127,13 +129,21 @@ pub fn list(plan: &Plan, reach: &Reach, look: &Lookout) -> Result<Offer, Failure
     })
 }
 
+/// Keeps installers from being started for as long as the file lives; nothing if one is at work, which must not lose its
+/// power.
+pub fn keep_installers_away(state_dir: &Path) -> io::Result<Option<File>> {
+    Folder::open(state_dir)?.lock()
+}
+
 /// Fetches an image and installs it. The value is what there is to tell: what was to be installed, how far that got,
 /// and of a failure its words, because tags have none.
 pub fn install(plan: &Plan, reach: &Reach, platform: &Platform, watch: &dyn Watch) -> (Value, Result<(), Failure>) {
     let mut known = json!({ "target": plan.order.target.name(), "branch": plan.branch });
     let res = course(plan, reach, platform, watch, &mut known);
-    if let Err(err) = &res {
-        known["message"] = json!(err.to_string());
+    match &res {
+        Ok(()) => {}
+        Err(Failure::Cancelled) => known["message"] = json!(format!("{}; nothing was installed.", watch.reason())),
+        Err(err) => known["message"] = json!(err.to_string()),
     }
     (known, res)
 }
@@ -150,7 +160,7 @@ fn course(
         return Err(Failure::Missing(key));
     }
     let folder = Folder::open(&plan.state_dir)?;
-    let lock = folder.lock()?.ok_or(Failure::InstallerBusy)?;
+    folder.lock()?.ok_or(Failure::InstallerBusy)?;
     let look = Lookout::new(watch, FETCH_WITHIN);
     watch.info("CHKSIG", vec![MANIFEST.into()]);
     watch.progress(0.0);
@@ -164,18 +174,19 @@ fn course(
         Some(withheld) => return Err(plan.refusal(image, withheld)),
         None => {}
     }
-    let mut stage = |name: &str| {
-        known["stage"] = json!(name);
-        watch.result(known.clone());
-    };
-    stage("download");
+    known["stage"] = json!("download");
+    watch.growing(known.clone());
     let path = plan.download(image, &folder, reach, &look)?;
-    if watch.cancelled() {
-        return Err(Failure::Cancelled);
-    }
+    // Meanwhile nobody can have taken the lock but a meter that goes down.
+    let Some(lock) = folder.lock()?.filter(|_| !watch.cancelled()) else { return Err(Failure::Cancelled) };
     // From here on a power cut or a restart leaves what the installer has made of it: the result says that it was at
     // work.
-    stage("install");
+    known["stage"] = json!("install");
+    watch.intent(known.clone());
+    if watch.cancelled() {
+        known["stage"] = json!("download");
+        return Err(Failure::Cancelled);
+    }
     watch.info("INSTALL", vec![version.clone()]);
     watch.progress(INSTALL.0);
     let told = platform::Image { path: &path, version: &version, hardware: &plan.installed.hardware };
@@ -206,12 +217,10 @@ impl Plan {
         }
         let target = self.order.target;
         let manifest = Manifest::parse(&text, target, &self.branch).map_err(Failure::BadManifest)?;
-        if let Some(newest) = folder.newest_seen(target, &self.branch)
-            && manifest.issued < newest
-        {
+        let newest = folder.note_seen(target, &self.branch, &manifest.issued)?;
+        if manifest.issued < newest {
             return Err(Failure::Rollback(manifest.issued, newest));
         }
-        folder.note_seen(target, &self.branch, &manifest.issued)?;
         Ok(manifest)
     }
 
@@ -222,7 +231,10 @@ impl Plan {
         let mut reply = agent.send(request).map_err(|err| Failure::fetch(name, err))?;
         match reply.status {
             200 => reply.bytes(limit).map_err(|err| Failure::fetch(name, err)),
-            404 => Err(Failure::Download(name.into(), format!("the server has no branch \"{}\" of it", self.branch))),
+            404 if name == MANIFEST => {
+                Err(Failure::Download(name.into(), format!("the server has no branch \"{}\" of it", self.branch)))
+            }
+            404 => Err(Failure::Download(name.into(), "the server has the manifest but not its signature".into())),
             status => Err(Failure::Download(name.into(), format!("the server answers {status}"))),
         }
     }
@@ -253,6 +265,14 @@ impl Plan {
         look.watch.info("VALIDATE", vec![]);
         // An installer may well change its folder.
         Ok(std::path::absolute(path)?)
+    }
+
+    /// What was asked for beside the target, for the ledger: the branch if it was named, a version, whether it was forced.
+    pub fn wishes(&self) -> String {
+        let branch = self.order.branch.as_ref().map(|_| format!(" branch {}", self.branch));
+        let version = self.order.version.as_ref().map(|it| format!(" version {it}"));
+        let force = self.order.force.then(|| " force".to_owned());
+        [branch, version, force].into_iter().flatten().collect()
     }
 
     fn url(&self, name: &str) -> String {

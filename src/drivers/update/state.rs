@@ -5,7 +5,7 @@
 //! update/seen.json     when the newest manifest of each branch was issued
 //! update/image.json    which image the file is, or is to become
 //! update/image/NAME    the image, as far as it was fetched
-//! update/lock          empty; locked while an update runs, and by the installer itself
+//! update/lock          empty; locked by an installer at work, and by whoever must not have one started
 //! ```
 
 use std::collections::BTreeMap;
@@ -13,6 +13,9 @@ use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+use std::thread;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -22,6 +25,12 @@ use crate::sys::fs::{private_dir, replace};
 
 /// Branches whose manifests are remembered; a client may name any, but only signed ones get here.
 const MAX_SEEN: usize = 64;
+
+/// A lock that was given up a moment ago may still be held by a program that another thread is just starting, until that
+/// has become itself; so it is tried a few times...
+const LOCK_TRIES: u32 = 10;
+/// ...with this pause in between.
+const LOCK_PAUSE: Duration = Duration::from_millis(20);
 
 /// The folder of updates.
 pub struct Folder {
@@ -60,28 +69,31 @@ impl Folder {
         &self.path
     }
 
-    /// Takes the lock of updates; nothing if somebody has it, which can only be an installer of an earlier run.
+    /// Takes the lock of installers; nothing if somebody has it: an installer, of this run or of an earlier one, or a
+    /// meter that goes down.
     pub fn lock(&self) -> io::Result<Option<File>> {
-        let options = || OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).to_owned();
-        let file = options().open(self.path.join("lock"))?;
-        match file.try_lock() {
-            Ok(()) => Ok(Some(file)),
-            Err(TryLockError::WouldBlock) => Ok(None),
-            Err(TryLockError::Error(err)) => Err(err),
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).create(true).truncate(false).mode(0o600);
+        let file = options.open(self.path.join("lock"))?;
+        for _ in 0..LOCK_TRIES {
+            match file.try_lock() {
+                Ok(()) => return Ok(Some(file)),
+                Err(TryLockError::WouldBlock) => thread::sleep(LOCK_PAUSE),
+                Err(TryLockError::Error(err)) => return Err(err),
+            }
         }
+        Ok(None)
     }
 
-    /// When the newest manifest was issued that has been seen of this branch.
-    pub fn newest_seen(&self, target: Target, branch: &str) -> Option<String> {
-        self.seen().remove(&key(target, branch))
-    }
-
-    /// Remembers a manifest, if it is newer than all before.
-    pub fn note_seen(&self, target: Target, branch: &str, issued: &str) -> io::Result<()> {
-        let mut seen = self.seen();
+    /// Remembers a manifest of this branch by when it was issued; when the newest one was, which this is or is not.
+    pub fn note_seen(&self, target: Target, branch: &str, issued: &str) -> io::Result<String> {
+        // Lists of several clients at once must not write over each other's memory.
+        static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+        let _guard = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut seen = self.seen()?;
         let key = key(target, branch);
-        if seen.get(&key).is_some_and(|it| issued <= it.as_str()) {
-            return Ok(());
+        if let Some(newest) = seen.get(&key).filter(|it| issued <= it.as_str()) {
+            return Ok(newest.clone());
         }
         if MAX_SEEN <= seen.len() && !seen.contains_key(&key) {
             // Forgetting one would open the way back for it.
@@ -89,11 +101,21 @@ impl Folder {
         }
         seen.insert(key, issued.into());
         let text = serde_json::to_vec(&seen)?;
-        replace(&self.path.join("seen.json"), &text, 0o600)
+        replace(&self.path.join("seen.json"), &text, 0o600)?;
+        Ok(issued.into())
     }
 
-    fn seen(&self) -> BTreeMap<String, String> {
-        fs::read(self.path.join("seen.json")).ok().and_then(|it| serde_json::from_slice(&it).ok()).unwrap_or_default()
+    /// Only a missing file is an empty memory: with one that cannot be read, an old manifest would pass for a new one.
+    fn seen(&self) -> io::Result<BTreeMap<String, String>> {
+        let path = self.path.join("seen.json");
+        let text = match fs::read(&path) {
+            Err(err) if err.kind() == io::ErrorKind::NotFound => return Ok(BTreeMap::new()),
+            text => text?,
+        };
+        serde_json::from_slice(&text).map_err(|_| {
+            let what = "is damaged, so no manifest can be known to be new; remove it to begin with the next one";
+            io::Error::new(io::ErrorKind::InvalidData, format!("{} {what}", path.display()))
+        })
     }
 
     /// Bytes of `image` that are here already.
@@ -181,19 +203,41 @@ mod tests {
     fn the_newest_manifest_is_remembered_by_branch() {
         let dir = TempDir::new();
         let folder = Folder::open(&dir.0).unwrap();
-        assert_eq!(folder.newest_seen(Target::Fw, "stable"), None);
         for (issued, expect) in [("2026-02", "2026-02"), ("2026-01", "2026-02"), ("2026-03", "2026-03")] {
-            folder.note_seen(Target::Fw, "stable", issued).unwrap();
             let again = Folder::open(&dir.0).unwrap();
-            assert_eq!(again.newest_seen(Target::Fw, "stable").as_deref(), Some(expect));
+            assert_eq!(again.note_seen(Target::Fw, "stable", issued).unwrap(), expect);
         }
-        assert_eq!(folder.newest_seen(Target::Kernel, "stable"), None);
-        assert_eq!(folder.newest_seen(Target::Fw, "beta"), None);
-        for at in 1..MAX_SEEN {
+        assert_eq!(folder.note_seen(Target::Kernel, "stable", "2026-01").unwrap(), "2026-01");
+        for at in 2..MAX_SEEN {
             folder.note_seen(Target::Fw, &at.to_string(), "2026-01").unwrap();
         }
         assert!(folder.note_seen(Target::Fw, "one-more", "2026-01").is_err());
         folder.note_seen(Target::Fw, "stable", "2026-04").unwrap();
+    }
+
+    #[test]
+    fn a_memory_that_cannot_be_read_lets_no_manifest_pass() {
+        let dir = TempDir::new();
+        let folder = Folder::open(&dir.0).unwrap();
+        folder.note_seen(Target::Fw, "stable", "2026-02").unwrap();
+        for damaged in ["", "{", "[]"] {
+            fs::write(dir.0.join("update/seen.json"), damaged).unwrap();
+            let err = folder.note_seen(Target::Fw, "stable", "2026-03").unwrap_err().to_string();
+            assert!(err.contains("seen.json is damaged"), "{err}");
+            assert_eq!(fs::read(dir.0.join("update/seen.json")).unwrap(), damaged.as_bytes());
+        }
+    }
+
+    #[test]
+    fn lists_at_the_same_time_forget_nothing() {
+        let dir = TempDir::new();
+        thread::scope(|scope| {
+            for branch in 0..8 {
+                let folder = Folder::open(&dir.0).unwrap();
+                scope.spawn(move || folder.note_seen(Target::Fw, &branch.to_string(), "2026-01").unwrap());
+            }
+        });
+        assert_eq!(Folder::open(&dir.0).unwrap().seen().unwrap().len(), 8);
     }
 
     #[test]
@@ -235,8 +279,6 @@ mod tests {
         let lock = folder.lock().unwrap();
         assert!(lock.is_some() && folder.lock().unwrap().is_none());
         drop(lock);
-        // A program that another test has just started may still hold a copy, until it has become itself.
-        let mut tries = (0..100).map(|_| std::thread::sleep(std::time::Duration::from_millis(10)));
-        assert!(tries.any(|()| folder.lock().unwrap().is_some()));
+        assert!((0..10).any(|_| folder.lock().unwrap().is_some()));
     }
 }

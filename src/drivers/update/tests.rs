@@ -117,7 +117,7 @@ fn an_installer_is_stopped_only_before_it_writes() {
         let (res, _, took) = run(script, soon);
         assert!(matches!(res, Err(Failure::Cancelled)) && took < Duration::from_secs(4), "{res:?} after {took:?}");
     }
-    for script in ["sleep 1", "echo EXTRACT root; echo FLASH slot; sleep 1"] {
+    for script in ["sleep 2", "echo EXTRACT root; echo FLASH slot; sleep 2"] {
         let (res, _, took) = run(script, soon);
         assert!(res.is_ok() && Duration::from_millis(900) < took, "{res:?} after {took:?}");
     }

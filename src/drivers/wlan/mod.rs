@@ -16,7 +16,7 @@ mod networks;
 mod testing;
 #[cfg(test)]
 mod tests;
-mod text;
+pub mod text;
 mod undo;
 mod why;
 

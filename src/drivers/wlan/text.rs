@@ -28,25 +28,31 @@ impl Ssid {
     }
 
     /// Hexadecimal digits, the form without quotes and escapes.
-    pub(super) fn hex(&self) -> String {
+    pub fn hex(&self) -> String {
         self.0.iter().map(|it| format!("{it:02x}")).collect()
     }
 }
 
 /// A network that the supplicant knows.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Network {
+pub struct Network {
+    /// The supplicant's number for it.
     pub id: u32,
+    /// Its name.
     pub ssid: Vec<u8>,
+    /// The one access point that it is limited to, or `any`.
     pub bssid: String,
+    /// What the supplicant says of it, in brackets.
     pub flags: String,
 }
 
 impl Network {
+    /// Whether the meter is in it.
     pub fn is_current(&self) -> bool {
         self.flags.contains("[CURRENT]")
     }
 
+    /// Whether the supplicant may choose it.
     pub fn is_enabled(&self) -> bool {
         !self.flags.contains("[DISABLED]") && !self.is_group()
     }
@@ -64,9 +70,10 @@ impl Network {
 
 /// An access point that was heard.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct AccessPoint {
+pub struct AccessPoint {
     /// The supplicant's own number for it, growing with each that it meets.
     pub id: u32,
+    /// Its hardware address.
     pub bssid: String,
     /// In MHz.
     pub frequency: u32,
@@ -74,13 +81,15 @@ pub(super) struct AccessPoint {
     pub level: i32,
     /// Seconds since it was last heard.
     pub age: u64,
+    /// How it is secured, in brackets.
     pub flags: String,
+    /// The name of its network.
     pub ssid: Vec<u8>,
 }
 
 /// A reply that is not what the protocol says.
 #[derive(Debug)]
-pub(super) struct Strange;
+pub struct Strange;
 
 impl fmt::Display for Strange {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -89,7 +98,7 @@ impl fmt::Display for Strange {
 }
 
 /// The rows of `LIST_NETWORKS`: a headline, then columns separated by tabs.
-pub(super) fn networks(reply: &str) -> Result<Vec<Network>, Strange> {
+pub fn networks(reply: &str) -> Result<Vec<Network>, Strange> {
     let row = |line: &str| {
         let mut columns = line.split('\t');
         let mut next = || columns.next().map(str::to_string);
@@ -101,7 +110,7 @@ pub(super) fn networks(reply: &str) -> Result<Vec<Network>, Strange> {
 }
 
 /// The access points of `BSS RANGE=...`: lines `name=value`, each access point beginning with its `id`.
-pub(super) fn access_points(reply: &str) -> Result<Vec<AccessPoint>, Strange> {
+pub fn access_points(reply: &str) -> Result<Vec<AccessPoint>, Strange> {
     let mut res: Vec<AccessPoint> = Vec::new();
     for (name, value) in pairs(reply) {
         if name == "id" {
@@ -126,7 +135,7 @@ pub(super) fn access_points(reply: &str) -> Result<Vec<AccessPoint>, Strange> {
 }
 
 /// The value of a name in a reply of lines `name=value`.
-pub(super) fn value<'a>(reply: &'a str, name: &str) -> Option<&'a str> {
+pub fn value<'a>(reply: &'a str, name: &str) -> Option<&'a str> {
     pairs(reply).find(|(it, _)| *it == name).map(|(_, value)| value)
 }
 
@@ -136,7 +145,7 @@ fn pairs(reply: &str) -> impl Iterator<Item = (&str, &str)> {
 
 /// Undoes the escapes of the supplicant's lists (`printf_encode` in its utils/common.c): `\"`, `\\`, `\e`, `\n`, `\r`,
 /// `\t` and `\xHH`. What is no such escape stands for itself.
-pub(super) fn unescape(text: &str) -> Vec<u8> {
+pub fn unescape(text: &str) -> Vec<u8> {
     let mut res = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();
     while let [first, tail @ ..] = rest {
@@ -164,7 +173,7 @@ pub(super) fn unescape(text: &str) -> Vec<u8> {
 }
 
 /// Bytes of an even count of hexadecimal digits.
-pub(super) fn unhex(text: &str) -> Option<Vec<u8>> {
+pub fn unhex(text: &str) -> Option<Vec<u8>> {
     let (pairs, rest) = text.as_bytes().as_chunks::<2>();
     if !rest.is_empty() {
         return None;

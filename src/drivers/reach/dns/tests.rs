@@ -2,7 +2,6 @@
 
 use std::io::{Read, Write};
 use std::net::TcpListener;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use super::*;
@@ -179,7 +178,7 @@ fn what_does_not_fit_is_asked_for_over_tcp() {
 }
 
 #[test]
-fn numbers_and_ports_differ_from_question_to_question() {
+fn numbers_differ_from_question_to_question() {
     let seen = std::sync::Arc::new(std::sync::Mutex::new(Vec::new()));
     let keep = std::sync::Arc::clone(&seen);
     let server = name_server(move |question| {
@@ -212,16 +211,9 @@ fn a_cancellation_or_the_deadline_ends_the_wait() {
 
 #[test]
 fn a_short_name_is_looked_for_in_the_systems_domains() {
-    let asked = std::sync::Arc::new(AtomicUsize::new(0));
-    let count = std::sync::Arc::clone(&asked);
-    let server = name_server(move |question| {
-        count.fetch_add(1, Ordering::Relaxed);
-        vec![reply(question, 3, &[])]
-    });
-    let settings = Settings { search: vec!["a.test".into(), "b.test".into()], ..settings(&[server], 2000) };
+    let settings = Settings { search: vec!["a.test".into(), "b.test".into()], ..settings(&[], 2000) };
     let names = |host: &str| candidates(host, &settings).unwrap().iter().map(|it| it.to_string()).collect::<Vec<_>>();
     assert_eq!(names("nas"), ["nas.a.test", "nas.b.test", "nas"]);
     assert_eq!(names("nas.home"), ["nas.home"]);
     assert!(candidates("n as", &settings).is_err());
-    assert_eq!(asked.load(Ordering::Relaxed), 0);
 }

@@ -1,0 +1,8 @@
+//! What is checked is in `checks/answer_query.rs`, where `cargo test` can call it too.
+
+#![no_main]
+
+#[path = "../checks/answer_query.rs"]
+mod answer_query;
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| answer_query::check(data));

@@ -1,0 +1,8 @@
+//! What is checked is in `checks/command_body.rs`, where `cargo test` can call it too.
+
+#![no_main]
+
+#[path = "../checks/command_body.rs"]
+mod command_body;
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| command_body::check(data));

@@ -1,0 +1,8 @@
+//! What is checked is in `checks/config_file.rs`, where `cargo test` can call it too.
+
+#![no_main]
+
+#[path = "../checks/config_file.rs"]
+mod config_file;
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| config_file::check(data));

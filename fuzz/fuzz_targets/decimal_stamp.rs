@@ -1,0 +1,8 @@
+//! What is checked is in `checks/decimal_stamp.rs`, where `cargo test` can call it too.
+
+#![no_main]
+
+#[path = "../checks/decimal_stamp.rs"]
+mod decimal_stamp;
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| decimal_stamp::check(data));

@@ -1,0 +1,8 @@
+//! What is checked is in `checks/homeplug_frame.rs`, where `cargo test` can call it too.
+
+#![no_main]
+
+#[path = "../checks/homeplug_frame.rs"]
+mod homeplug_frame;
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| homeplug_frame::check(data));

@@ -1,0 +1,8 @@
+//! What is checked is in `checks/smtp_reply.rs`, where `cargo test` can call it too.
+
+#![no_main]
+
+#[path = "../checks/smtp_reply.rs"]
+mod smtp_reply;
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| smtp_reply::check(data));
