@@ -222,6 +222,7 @@ const RULES: &[Rule] = &[
         "WebAPI §4 effect",
         "An activation that fails or is cancelled activates nothing.",
         |ev| {
+            introduction(ev, "refused")?;
             let it = ev.get("still-none")?;
             it.want(it.result()? == "", "no service was granted, so the name must be empty")?;
             Ok(Finding::Kept)
@@ -266,6 +267,9 @@ const RULES: &[Rule] = &[
         "WebAPI §4 effect",
         "DELETE of that resource ends the service; its name is empty then.",
         |ev| {
+            if ev.get("active")?.result()? == "" {
+                return Err(Finding::NoEvidence("no service was active".into()));
+            }
             ev.get("end")?.success()?;
             let it = ev.get("ended")?;
             it.want(it.result()? == "", "the name must be empty")?;

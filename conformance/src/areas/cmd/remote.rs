@@ -247,6 +247,9 @@ const RULES: &[Rule] = &[
             .map(|it| it["name"].to_string())
             .collect();
         let count = names.len();
+        if count == 0 {
+            return Err(Finding::NoEvidence("no registers were found".into()));
+        }
         names.sort();
         names.dedup();
         exchange.want(names.len() == count, "two registers have the same name")?;
