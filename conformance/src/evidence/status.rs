@@ -1,5 +1,5 @@
-//! What every long-running operation owes (WebAPI §2, /sys/status): one judge per member, for the polls of an area. The tags
-//! and the number of their arguments are data. It does not know what any operation does.
+//! What every long-running operation owes (WebAPI §2, /sys/status): one judge per member, for the polls of an area. The
+//! tags and the number of their arguments are data. It does not know what any operation does.
 
 use serde_json::{Map, Value};
 
