@@ -85,7 +85,7 @@ pub fn polls<'a>(ev: &Evidence<'a>, start: &str) -> Result<Vec<Poll<'a>>, Findin
         res.push(Poll { operation, exchange, status });
     }
     if res.is_empty() {
-        return Err(Finding::NoEvidence(format!("no operation {start:?} gave a token to poll")));
+        return Err(Finding::NoEvidence("no command gave a token to poll".into()));
     }
     Ok(res)
 }
