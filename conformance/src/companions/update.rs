@@ -1,5 +1,5 @@
-//! An update server: a folder that the tester made, as the meter's maker would publish it, with the faults of a mirror. It knows
-//! files, nothing of what is in them.
+//! An update server: a folder that the tester made, as the meter's maker would publish it, with the faults of a mirror.
+//! It knows files, nothing of what is in them.
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -46,6 +46,7 @@ pub enum Mode {
 pub struct Server {
     state: Arc<State>,
     address: std::net::SocketAddr,
+    acceptor: Option<thread::JoinHandle<()>>,
 }
 
 struct State {
@@ -79,7 +80,7 @@ impl Server {
             over: Mutex::default(),
         });
         let serving = Arc::clone(&state);
-        thread::spawn(move || {
+        let acceptor = thread::spawn(move || {
             for stream in listener.incoming() {
                 if *serving.over.lock().expect("nobody panics with it") {
                     break;
@@ -89,7 +90,7 @@ impl Server {
                 thread::spawn(move || state.answer(stream));
             }
         });
-        Ok(Server { state, address })
+        Ok(Server { state, address, acceptor: Some(acceptor) })
     }
 
     /// Where it listens.
@@ -111,8 +112,11 @@ impl Server {
 impl Drop for Server {
     fn drop(&mut self) {
         *self.state.over.lock().expect("nobody panics with it") = true;
-        // The acceptor waits for one more client.
-        let _ = TcpStream::connect_timeout(&self.address, Duration::from_secs(1));
+        // The acceptor waits for one more client. Once it has ended, the port is free for the next server.
+        let woken = TcpStream::connect_timeout(&self.address, Duration::from_secs(1)).is_ok();
+        if let (true, Some(acceptor)) = (woken, self.acceptor.take()) {
+            let _ = acceptor.join();
+        }
     }
 }
 
@@ -206,6 +210,13 @@ mod tests {
         server.set(Mode::Gone);
         assert_eq!(ask(&server, "/fw/list").0, 404);
         assert_eq!(server.asked().len(), 6);
+        let port = server.address().port();
+        for _ in 0..20 {
+            drop(Server::start(&folder, "127.0.0.1", 0).unwrap());
+        }
+        drop(server);
+        let again = Server::start(&folder, "127.0.0.1", port).unwrap();
+        assert_eq!(ask(&again, "/fw/list").0, 200);
         fs::remove_dir_all(folder).unwrap();
     }
 }
