@@ -283,6 +283,9 @@ const RULES: &[Rule] = &[
             let why = "needs --with companion.mail-port=587, or 25, whichever the meter takes for the usual one";
             return Err(Finding::NoEvidence(why.into()));
         }
+        if sessions(ev, "host-alone")?.is_empty() {
+            return Err(Finding::NoEvidence("the meter takes another port than companion.mail-port".into()));
+        }
         delivered(ev, "host-alone")?;
         status::succeeded(ev, "host-alone")
     }),
