@@ -23,6 +23,7 @@ pub struct Area {
 }
 
 /// Something that only the tester knows.
+#[derive(Clone, Copy)]
 pub struct Param {
     /// `db.from`.
     pub name: &'static str,

@@ -75,7 +75,7 @@ impl Class {
 
 impl fmt::Display for Class {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
+        f.pad(self.name())
     }
 }
 
@@ -88,7 +88,8 @@ pub fn class_of(bytes: &[u8]) -> Class {
     let mut changes = false;
     for line in text.lines() {
         let method = line.split(' ').next().unwrap_or_default();
-        changes |= ["post", "put", "delete", "patch"].contains(&method) && !line.contains("/auth/");
+        changes |=
+            ["post", "put", "delete", "patch"].contains(&method) && (!line.contains("/auth/") || line.contains(".."));
     }
     let mut commands = false;
     while let Some((_, behind)) = rest.split_once("cmd/") {
@@ -181,6 +182,7 @@ mod tests {
         check("POST /api/cmd/clear HTTP/1.1\r\n\r\n\"web_cache\"POST /api/cmd/reboot HTTP/1.1\r\n\r\n", Class::Reboot);
         check("GET /api/cmd/update HTTP/1.1\r\n\r\n{\"action\":\"list\"}", Class::UpdateInstall);
         check("PUT /api/config HTTP/1.1\r\n\r\n{}", Class::FactoryRestore);
+        check("PUT /api/auth/../config HTTP/1.1\r\n\r\n{}", Class::FactoryRestore);
         check("DELETE /api/config/push/service HTTP/1.1\r\n\r\n", Class::Activate);
     }
 }

@@ -1,6 +1,12 @@
 //! What rules read: the exchanges and facts of their area, with the readings of the API that many rules share.
 
+pub mod backup;
 mod exchange;
+pub mod refusal;
+pub mod status;
+pub mod tokens;
+#[cfg(test)]
+pub mod testing;
 
 use serde_json::Value;
 
@@ -48,6 +54,8 @@ impl<'a> Evidence<'a> {
     fn missing(&self, what: &str) -> Finding {
         let why = self.transcript.stopped.get(self.area).map_or("", String::as_str);
         let separator = if why.is_empty() { "" } else { ": " };
-        Finding::NoEvidence(format!("{what} was not tried{separator}{why}"))
+        let what = if what.is_empty() { "nothing" } else { what };
+        let was = if what == "nothing" { "was" } else { "was not" };
+        Finding::NoEvidence(format!("{what} {was} tried{separator}{why}"))
     }
 }

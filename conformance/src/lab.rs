@@ -2,6 +2,7 @@
 //! one connection at a time. It judges nothing.
 
 pub mod operation;
+mod raw;
 
 use std::fmt;
 use std::fs::File;
@@ -51,6 +52,8 @@ pub struct Lab<'a> {
     begun: Instant,
     last: Option<Instant>,
     unanswered: usize,
+    /// For one answer.
+    timeout: Duration,
     /// The login's token and its end.
     token: Option<(String, Instant)>,
     /// Whether silence is expected, because the meter was told to go down.
@@ -67,7 +70,17 @@ impl<'a> Lab<'a> {
             ..Transcript::default()
         };
         let begun = Instant::now();
-        Lab { options, transcript, area: "", begun, last: None, unanswered: 0, token: None, going_down: false }
+        Lab {
+            options,
+            transcript,
+            area: "",
+            begun,
+            last: None,
+            unanswered: 0,
+            timeout: options.timeout,
+            token: None,
+            going_down: false,
+        }
     }
 
     /// From now on records are those of this area.
@@ -84,6 +97,15 @@ impl<'a> Lab<'a> {
     /// The tester's value, without which the area ends.
     pub fn need(&self, name: &str) -> Result<&'a str, Stop> {
         self.param(name).ok_or_else(|| Stop::Skip(format!("needs --with {name}=...")))
+    }
+
+    /// The tester's seconds for a parameter of this area, or so many.
+    pub fn seconds(&self, name: &str, otherwise: f64) -> Result<Duration, Stop> {
+        let Some(text) = self.param(name) else { return Ok(Duration::from_secs_f64(otherwise)) };
+        let number = text.parse::<f64>().ok().filter(|it| (0.0..=86400.0).contains(it));
+        number
+            .map(Duration::from_secs_f64)
+            .ok_or_else(|| Stop::Skip(format!("--with {name}={text}: a number of seconds is expected")))
     }
 
     /// Keeps what was learned otherwise.
@@ -103,6 +125,15 @@ impl<'a> Lab<'a> {
         let target = &self.options.target;
         let bytes = request.bytes(&target.host_field(), &target.base, token.as_deref());
         self.send_bytes(label, bytes, request.method == "HEAD")
+    }
+
+    /// Sends a request whose answer is not waited for longer than `timeout`, and not longer than any other.
+    pub fn send_within(&mut self, label: &str, request: &Request, timeout: Duration) -> Result<Exchange, Stop> {
+        let usual = self.timeout;
+        self.timeout = timeout.min(usual);
+        let res = self.send(label, request);
+        self.timeout = usual;
+        res
     }
 
     /// GET with the login, recorded under `label`.
@@ -136,7 +167,7 @@ impl<'a> Lab<'a> {
             self.guard(&bytes)?;
             self.pace();
             let (at, wall, start) = (self.begun.elapsed().as_secs_f64(), wall(), Instant::now());
-            let timeout = self.options.timeout;
+            let timeout = self.timeout;
             let open = match connection.take() {
                 Some(open) => Ok(open),
                 None if res.is_empty() => Connection::open(target, timeout),
@@ -194,20 +225,26 @@ impl<'a> Lab<'a> {
 
     /// The token of a new login of this user; recorded as `label/challenge` and `label/answer`.
     pub fn login_as(&mut self, credentials: &Credentials, label: &str) -> Result<String, Stop> {
-        let challenge = Request::get("/auth/unauthorized").anonymous();
-        let challenge = self.send(&format!("{label}/challenge"), &challenge)?;
-        let member = |name: &str| challenge.object().ok()?.get(name)?.as_str().map(str::to_string);
-        let (Some(realm), Some(nonce)) = (member("rlm"), member("nnc")) else {
-            return Err(Stop::Skip(format!("no login: the challenge was {}", challenge.answer_text())));
-        };
+        let (realm, nonce) = self.challenge(label)?;
         let body = credentials.answer(&realm, &nonce, &self.random(32));
         let answer = self.send(&format!("{label}/answer"), &Request::post("/auth/login", &body).anonymous())?;
         let token = answer.object().ok().and_then(|it| it.get("jwt")?.as_str().map(str::to_string));
         token.ok_or_else(|| Stop::Skip(format!("no login as {}: {}", credentials.user, answer.answer_text())))
     }
 
+    /// Realm and nonce of a new challenge; recorded as `label/challenge`.
+    pub fn challenge(&mut self, label: &str) -> Result<(String, String), Stop> {
+        let challenge = Request::get("/auth/unauthorized").anonymous();
+        let challenge = self.send(&format!("{label}/challenge"), &challenge)?;
+        let member = |name: &str| challenge.object().ok()?.get(name)?.as_str().map(str::to_string);
+        match (member("rlm"), member("nnc")) {
+            (Some(realm), Some(nonce)) => Ok((realm, nonce)),
+            _ => Err(Stop::Skip(format!("no login: the challenge was {}", challenge.answer_text()))),
+        }
+    }
+
     fn ask(&self, bytes: &[u8], head: bool) -> Result<Reply, Fault> {
-        let timeout = self.options.timeout;
+        let timeout = self.timeout;
         let mut connection = Connection::open(&self.options.target, timeout)?;
         connection.send(bytes, timeout);
         let mut reply = connection.reply(head, timeout)?;
@@ -247,4 +284,34 @@ impl<'a> Lab<'a> {
 /// Unix time by the tester's clock.
 pub fn wall() -> f64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |it| it.as_secs_f64())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn nothing_that_was_not_allowed_leaves_the_program() {
+        // Nobody listens there; what is refused by the guard does not even get that far.
+        let args = ["--url", "http://127.0.0.1:9/api", "--replay", "none", "--allow", "time", "--timeout", "1"];
+        let mut options = Options::parse(args.iter().map(|it| it.to_string())).unwrap();
+        options.target = crate::http::Target::parse(&options.url).unwrap();
+        let mut lab = Lab::new(&options);
+        lab.enter("a");
+        let reboot = Request::post("/cmd/reboot", &json!({})).anonymous();
+        let time = Request::post("/cmd/set-time", &json!("1")).anonymous();
+        let bytes = reboot.bytes("m", "/api", None);
+        let (head, body) = bytes.split_at(20);
+        assert!(matches!(lab.send("x", &reboot), Err(Stop::Forbidden(_))));
+        assert!(matches!(lab.send_bytes("x", bytes.clone(), false), Err(Stop::Forbidden(_))));
+        assert!(matches!(lab.send_in_pieces("x", &[head, body], Duration::ZERO), Err(Stop::Forbidden(_))));
+        assert!(matches!(lab.send_in_a_row(&[("x", time.clone()), ("y", reboot.clone())]), Err(Stop::Forbidden(_))));
+        let sent = lab.transcript.exchanges.len();
+        assert!(matches!(lab.send_at_once(&[("x", time.clone()), ("y", reboot)]), Err(Stop::Forbidden(_))));
+        assert_eq!(lab.transcript.exchanges.len(), sent);
+        assert!(lab.send("x", &time).is_ok());
+        assert!(lab.transcript.exchanges.iter().all(|it| !it.sent.windows(6).any(|it| it == b"reboot")));
+    }
 }

@@ -14,6 +14,10 @@ use crate::verdict::{Finding, Verdict, weigh};
 pub fn play(options: &Options) -> Result<Transcript, String> {
     let chosen: Vec<_> = areas().into_iter().filter(|it| options.chooses(it)).collect();
     announce(&chosen, options);
+    play_all(&chosen, options)
+}
+
+fn play_all(chosen: &[&'static Area], options: &Options) -> Result<Transcript, String> {
     let mut lab = Lab::new(options);
     for (number, area) in chosen.iter().enumerate() {
         progress(options, &format!("[{}/{}] {}", number + 1, chosen.len(), area.name));
@@ -76,5 +80,33 @@ fn progress(options: &Options, text: &str) {
     if !options.quiet && io::stderr().is_terminal() {
         eprint!("\r\x1b[K{text}");
         let _ = io::stderr().flush();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::http::{Request, Target};
+
+    /// An area that says it is harmless and is not.
+    const MISTAKEN: Area = Area {
+        name: "mistaken",
+        class: Class::Safe,
+        touches: "nothing, it says",
+        params: &[],
+        play: |lab| lab.send("x", &Request::post("/cmd/factory-restore", &json!({})).anonymous()).map(|_| ()),
+        rules: &[],
+    };
+
+    #[test]
+    fn an_area_that_oversteps_its_leave_ends_the_run() {
+        let args = ["--url", "http://127.0.0.1:9/api", "--replay", "none", "--allow", "reboot,db", "--quiet"];
+        let mut options = Options::parse(args.iter().map(|it| it.to_string())).unwrap();
+        options.target = Target::parse(&options.url).unwrap();
+        // The program ends with 2 whenever there is no transcript.
+        let why = play_all(&[&MISTAKEN], &options).unwrap_err();
+        assert!(why.contains("stopped by the guard") && why.contains("factory-restore"), "{why}");
     }
 }

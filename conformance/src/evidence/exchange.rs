@@ -89,6 +89,20 @@ impl Exchange {
         }
     }
 
+    /// A request that the API does not have is not obeyed: an error as 200, or any 4xx or 501, whatever its body.
+    pub fn declined(&self) -> Result<Finding, Finding> {
+        match self.reply()?.status {
+            200 => self.error().map(|_| Finding::Kept),
+            status => {
+                self.want(
+                    (400..500).contains(&status) || status == 501,
+                    "an error is owed, as 200 with `error` or 4xx",
+                )?;
+                Ok(Finding::Kept)
+            }
+        }
+    }
+
     /// A 401 with what a client needs to log in.
     pub fn unauthorized(&self) -> Result<Finding, Finding> {
         self.status(401)?;

@@ -140,6 +140,11 @@ impl Connection {
         }
     }
 
+    /// Whether the meter says something, or closes, within `time`. What it says is read by [`Connection::reply`].
+    pub fn speaks(&mut self, time: Duration) -> bool {
+        self.more(Instant::now() + time).is_ok()
+    }
+
     /// Looks what the meter still says or whether it closes, when no more is owed; puts both into `reply`.
     pub fn aftermath(mut self, reply: &mut Reply) {
         let until = Instant::now() + AFTERMATH;

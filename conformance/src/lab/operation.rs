@@ -48,6 +48,11 @@ impl Lab<'_> {
         Ok(None)
     }
 
+    /// The token that the command of that label in this area was given.
+    pub fn last_token(&self, label: &str) -> Option<String> {
+        token_of(self.transcript.exchanges.iter().rev().find(|it| it.area == self.area && it.label == label)?)
+    }
+
     /// One look at a token's status.
     pub fn poll(&mut self, label: &str, token: &str) -> Result<Exchange, Stop> {
         self.get(label, &format!("/sys/status/{token}"))

@@ -6,13 +6,16 @@ use super::{basis, rule_of};
 use crate::transcript::Transcript;
 use crate::verdict::{Finding, Verdict};
 
-/// The whole report, a line for each verdict.
-pub fn report(transcript: &Transcript, verdicts: &[Verdict]) -> String {
+/// The whole report, a line for each verdict, with what changed since an older one if there is one.
+pub fn report(transcript: &Transcript, verdicts: &[Verdict], changes: Option<Value>) -> String {
     let allowed: Vec<_> = transcript.allowed.iter().map(|it| it.name()).collect();
-    let head = json!({
+    let mut head = json!({
         "suite": env!("CARGO_PKG_VERSION"), "meter": transcript.meter, "begun": transcript.begun, "allowed": allowed,
         "requests": transcript.exchanges.len(),
     });
+    if let Some(changes) = changes {
+        head["changes"] = changes;
+    }
     let head = head.to_string();
     let rows: Vec<_> = verdicts.iter().map(|it| row(it).to_string()).collect();
     format!("{},\"verdicts\":[\n{}\n]}}\n", &head[..head.len() - 1], rows.join(",\n"))

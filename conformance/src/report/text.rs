@@ -2,9 +2,9 @@
 
 use std::fmt::Write;
 
-use super::rule_of;
+use super::{Counts, rule_of};
 use crate::transcript::Transcript;
-use crate::verdict::{Finding, Mark, Verdict};
+use crate::verdict::{Finding, Verdict};
 
 /// The whole report.
 pub fn report(transcript: &Transcript, verdicts: &[Verdict]) -> String {
@@ -26,15 +26,15 @@ pub fn report(transcript: &Transcript, verdicts: &[Verdict]) -> String {
             ),
         };
     }
-    let count = |mark| verdicts.iter().filter(|it| it.mark == mark).count();
+    let counts = Counts::of(verdicts);
     let _ = writeln!(
         res,
         "{}: {} pass, {} fail, {} warn, {} not tested ({} requests)",
         transcript.meter,
-        count(Mark::Pass),
-        count(Mark::Fail),
-        count(Mark::Warn),
-        count(Mark::NotTested),
+        counts.pass,
+        counts.fail,
+        counts.warn,
+        counts.not_tested,
         transcript.exchanges.len()
     );
     res
