@@ -213,10 +213,9 @@ impl Table {
         let old = inner.finished.iter().take_while(|(at, _)| *at + KEEP_FINISHED <= now).count();
         let mut gone: Vec<_> = inner.finished.drain(..old).map(|(_, op)| op).collect();
         while inner.finished.len() > MAX_FINISHED {
-            let is_refused = |op: &Op| op.nature == Nature::Refused;
-            let refused = inner.finished.iter().filter(|(_, op)| is_refused(op)).count();
+            let refused = inner.finished.iter().filter(|(_, op)| op.nature == Nature::Refused).count();
             let first = SPARED_REFUSALS < refused;
-            let at = inner.finished.iter().position(|(_, op)| is_refused(op) == first).unwrap_or(0);
+            let at = inner.finished.iter().position(|(_, op)| (op.nature == Nature::Refused) == first).unwrap_or(0);
             gone.push(inner.finished.remove(at).1);
         }
         for op in &gone {

@@ -1,5 +1,5 @@
-//! An update server: a folder that the tester made, as the meter's maker would publish it, with the faults of a mirror. It knows
-//! files, nothing of what is in them.
+//! An update server: a folder that the tester made, as the meter's maker would publish it, with the faults of a mirror.
+//! It knows files, nothing of what is in them.
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};

@@ -1,5 +1,6 @@
-//! Register data as a backup has it, and how two backups differ. Of the file's grammar it takes what every one must have:
-//! lines in front, the last of which names the columns, then rows of a stamp and whole numbers, separated by commas.
+//! Register data as a backup has it, and how two backups differ. Of the file's grammar it takes what every one must
+//! have: lines in front, the last of which names the columns, then rows of a stamp and whole numbers, separated by
+//! commas.
 
 use std::collections::BTreeMap;
 
@@ -75,8 +76,8 @@ impl Backup {
         self.columns.iter().position(|it| *it == register.name || *it == with_type)
     }
 
-    /// What a register grew by since its sample before, by stamp; for one of type `d` its values. The oldest sample of a
-    /// register that grows is not among them.
+    /// What a register grew by since its sample before, by stamp; for one of type `d` its values. The oldest sample of
+    /// a register that grows is not among them.
     pub fn steps(&self, register: &Register) -> BTreeMap<i128, i64> {
         let Some(column) = self.column(register) else { return BTreeMap::new() };
         let samples = self.cells.iter().filter_map(|(stamp, cells)| Some((*stamp, cells[column]?)));

@@ -61,8 +61,8 @@ pub fn unknown_member(ev: &Evidence<'_>, label: &str, member: &str) -> Result<Fi
     Ok(Finding::Quirk(format!("the unknown member {member} is ignored")))
 }
 
-/// An operation that must fail: at once with `error` in the reply, or later with one of these tags. A meter that says so in
-/// the reply and gives a token besides has the tag in its status too.
+/// An operation that must fail: at once with `error` in the reply, or later with one of these tags. A meter that says so
+/// in the reply and gives a token besides has the tag in its status too.
 pub fn fails(ev: &Evidence<'_>, label: &str, tags: &[&str]) -> Result<Finding, Finding> {
     let command = ev.get(label)?;
     let body = command.object()?;

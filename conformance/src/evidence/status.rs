@@ -1,5 +1,5 @@
-//! What every long-running operation owes (WebAPI §2, /sys/status): one judge per member, for the polls of an area. The tags
-//! and the number of their arguments are data. It does not know what any operation does.
+//! What every long-running operation owes (WebAPI §2, /sys/status): one judge per member, for the polls of an area. The
+//! tags and the number of their arguments are data. It does not know what any operation does.
 
 use serde_json::{Map, Value};
 
@@ -85,7 +85,7 @@ pub fn polls<'a>(ev: &Evidence<'a>, start: &str) -> Result<Vec<Poll<'a>>, Findin
         res.push(Poll { operation, exchange, status });
     }
     if res.is_empty() {
-        return Err(Finding::NoEvidence(format!("no operation {start:?} gave a token to poll")));
+        return Err(Finding::NoEvidence("no command gave a token to poll".into()));
     }
     Ok(res)
 }

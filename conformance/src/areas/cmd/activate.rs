@@ -222,6 +222,7 @@ const RULES: &[Rule] = &[
         "WebAPI §4 effect",
         "An activation that fails or is cancelled activates nothing.",
         |ev| {
+            introduction(ev, "refused")?;
             let it = ev.get("still-none")?;
             it.want(it.result()? == "", "no service was granted, so the name must be empty")?;
             Ok(Finding::Kept)
@@ -234,14 +235,18 @@ const RULES: &[Rule] = &[
         |ev| {
             status::succeeded(ev, "granted")?;
             let (exchange, end) = status::end(ev, "granted")?;
-            exchange.want(end["result"]["activated"] == json!(true), "`result.activated` must be true")?;
+            exchange.want(
+                end.get("result").is_some_and(|it| it["activated"] == json!(true)),
+                "`result.activated` must be true",
+            )?;
             Ok(Finding::Kept)
         },
     ),
     Rule::must("cmd/activate/22", "WebAPI §2 result", "`result.signup` is the URL that the provider gave.", |ev| {
         status::succeeded(ev, "granted")?;
         let (exchange, end) = status::end(ev, "granted")?;
-        exchange.want(end["result"]["signup"] == SIGNUP, format!("the provider gave {SIGNUP}"))?;
+        exchange
+            .want(end.get("result").is_some_and(|it| it["signup"] == SIGNUP), format!("the provider gave {SIGNUP}"))?;
         Ok(Finding::Kept)
     }),
     Rule::must(
@@ -262,6 +267,9 @@ const RULES: &[Rule] = &[
         "WebAPI §4 effect",
         "DELETE of that resource ends the service; its name is empty then.",
         |ev| {
+            if ev.get("active")?.result()? == "" {
+                return Err(Finding::NoEvidence("no service was active".into()));
+            }
             ev.get("end")?.success()?;
             let it = ev.get("ended")?;
             it.want(it.result()? == "", "the name must be empty")?;
@@ -298,6 +306,15 @@ mod tests {
         check("/13", "refused/poll/1", &end("SRV", "[]"), json!([]), broken);
         check("/13", "refused/poll/1", &end("Refused.", r#"["no"]"#), json!([]), broken);
         check("/13", "refused/poll/1", r#"{"result":{"done":true}}"#, json!([]), broken);
+    }
+
+    #[test]
+    fn a_grant_says_that_it_is_one() {
+        let label = "granted/poll/1";
+        check("/21", label, r#"{"result":{"done":true,"result":{"activated":true}}}"#, json!([]), kept);
+        check("/21", label, r#"{"result":{"done":true,"result":{"activated":"yes"}}}"#, json!([]), broken);
+        check("/21", label, r#"{"result":{"done":true}}"#, json!([]), broken);
+        check("/22", label, r#"{"result":{"done":true}}"#, json!([]), broken);
     }
 
     #[test]

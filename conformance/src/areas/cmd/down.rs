@@ -1,5 +1,5 @@
-//! What reboot and factory-restore have in common: the reply first, a second in which the meter still answers, the time in
-//! which it does not, and its coming back.
+//! What reboot and factory-restore have in common: the reply first, a second in which the meter still answers, the time
+//! in which it does not, and its coming back.
 
 use std::time::{Duration, Instant};
 
@@ -22,8 +22,8 @@ const PAUSE: Duration = Duration::from_millis(500);
 /// The documents' second between the reply and the way down, less what a tester's scheduler may take of it.
 const DELAY: f64 = 0.8;
 
-/// Sends the command as `down`, then looks for signs of life as `ping/1` and so on, until the meter was gone and is back, or
-/// `wait` is over. Returns whether it is there.
+/// Sends the command as `down`, then looks for signs of life as `ping/1` and so on, until the meter was gone and is back,
+/// or `wait` is over. Returns whether it is there.
 pub fn go_down(lab: &mut Lab<'_>, request: &Request, wait: Duration) -> Result<bool, Stop> {
     let token = lab.login()?;
     lab.expect_down(true);
@@ -153,7 +153,8 @@ pub fn look_at_operation(lab: &mut Lab<'_>) -> Result<(), Stop> {
     }
 }
 
-/// An operation from before is known and done, or goes on, or is an error; never an empty answer, at which clients poll on.
+/// An operation from before is known and done, or goes on, or is an error; never an empty answer, at which clients poll
+/// on.
 pub fn operation(ev: &Evidence<'_>) -> Result<Finding, Finding> {
     let Ok(look) = ev.get("operation") else {
         return Err(Finding::NoEvidence("no command of this run gave a token".into()));

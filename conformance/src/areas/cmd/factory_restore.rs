@@ -1,4 +1,5 @@
-//! /cmd/factory-restore: the last thing that is tried. What the tester changed is gone afterwards, the label's login is back.
+//! /cmd/factory-restore: the last thing that is tried. What the tester changed is gone afterwards, the label's login is
+//! back.
 
 use std::fs;
 

@@ -239,9 +239,17 @@ const RULES: &[Rule] = &[
     ),
     Rule::must("cmd/test-remote/25", CLAUSE, "The names of the registers tell them apart.", |ev| {
         let (exchange, end) = status::end(ev, "found")?;
-        let mut names: Vec<_> =
-            end["result"]["regs"].as_array().into_iter().flatten().map(|it| it["name"].to_string()).collect();
+        let mut names: Vec<_> = end
+            .get("result")
+            .and_then(|it| it["regs"].as_array())
+            .into_iter()
+            .flatten()
+            .map(|it| it["name"].to_string())
+            .collect();
         let count = names.len();
+        if count == 0 {
+            return Err(Finding::NoEvidence("no registers were found".into()));
+        }
         names.sort();
         names.dedup();
         exchange.want(names.len() == count, "two registers have the same name")?;
@@ -347,6 +355,7 @@ mod tests {
         };
         check("/24", &[&regs(&["P", "V", "I", "F"])], kept);
         check("/24", &[&regs(&["W", "V", "A", "Hz"])], broken);
+        check("/23", &["null"], broken);
         check("/26", &[&regs(&["P", "var"])], broken);
         check("/25", &[r#"{"trace":[],"regs":[{"name":"a","type":"P"},{"name":"a","type":"V"}]}"#], broken);
         check("/18", &[r#"{"trace":[],"regs":[{"name":"a"}]}"#], broken);

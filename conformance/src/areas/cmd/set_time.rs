@@ -1,4 +1,5 @@
-//! /cmd/set-time: the clock follows what is right, stands still at what is wrong, and shows the tester's time at the end.
+//! /cmd/set-time: the clock follows what is right, stands still at what is wrong, and shows the tester's time at the
+//! end.
 
 use std::time::Duration;
 
@@ -19,7 +20,7 @@ pub const AREA: Area = Area {
     touches: "sets the clock ahead by time.offset, then to the tester's time; restarts NTP and PTP",
     params: &[Param {
         name: "time.offset",
-        meaning: "Seconds that the clock may be set ahead for a moment (20); more than ten minutes try the logins harder.",
+        meaning: "Seconds that the clock may be set ahead for a moment (20); over 600 try the logins harder.",
     }],
     play,
     rules: RULES,

@@ -1,4 +1,5 @@
-//! /cmd/update, action install: refused to whoever may not, cancelled, failing at every fault of a server, and at last done.
+//! /cmd/update, action install: refused to whoever may not, cancelled, failing at every fault of a server, and at last
+//! done.
 
 use std::time::Duration;
 

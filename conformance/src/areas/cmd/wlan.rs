@@ -160,6 +160,8 @@ const RULES: &[Rule] = &[
     }),
     Rule::must("cmd/wlan/11", CLAUSE, "A refused body changes no network.", |ev| {
         let (before, after) = (ev.get("seen/first")?, ev.get("seen/untouched")?);
+        before.result()?;
+        after.result()?;
         let ids = |it: &Exchange| {
             networks(it).iter().map(|it| (it["network_id"].clone(), it["ssid"].clone())).collect::<Vec<_>>()
         };

@@ -1,4 +1,5 @@
-//! /cmd/db, action restore: what was made flat comes back, whole or in chunks, for the registers and the time asked for.
+//! /cmd/db, action restore: what was made flat comes back, whole or in chunks, for the registers and the time asked
+//! for.
 
 use serde_json::json;
 

@@ -1,5 +1,5 @@
-//! The data that the tester gives up: what there was before, commands that stay inside, and how it is put back. A meter that
-//! gives no backup is not touched.
+//! The data that the tester gives up: what there was before, commands that stay inside, and how it is put back. A meter
+//! that gives no backup is not touched.
 
 use std::time::Duration;
 

@@ -235,6 +235,9 @@ const RULES: &[Rule] = &[
         without_login(ev, "half-login")
     }),
     Rule::choice("cmd/test-email/sent/20", "RFC 4954 §4", "A login never goes out without TLS.", |ev| {
+        if sessions(ev, "login")?.is_empty() {
+            return Err(Finding::NoEvidence("the meter did not connect to the mail server".into()));
+        }
         for it in sessions(ev, "login")?.iter().filter_map(Value::as_object) {
             let tried = lines(it).iter().any(|it| it.starts_with("AUTH"));
             want(ev, "login", !tried, "the password went over the network in the clear")?;
@@ -259,6 +262,8 @@ const RULES: &[Rule] = &[
         "RFC 5321 §2.3.8",
         "A line break in a member never becomes one in the dialogue or in the mail.",
         |ev| {
+            // A meter that sends nothing at all shows nothing here.
+            delivered(ev, "mail").map_err(|_| Finding::NoEvidence("not even a good mail was sent".into()))?;
             let mut note = Finding::Kept;
             for name in ["address", "fromaddr", "header", "smarthost", "mailuser", "mailpass"] {
                 if let quirk @ Finding::Quirk(_) = not_injected(ev, &format!("inject/{name}"))? {
