@@ -1,19 +1,17 @@
 """The conformance suite on the service itself: in bench mode, with every class allowed and everything named that it asks
 for, it finds nothing; a record of that run says the same; and the exit status is what it promises. Then on Prism."""
 
-import json
 import os
 import socket
-import subprocess
 import tempfile
 import threading
 import time
 
 import conformance_prism
-from meter import PASSWORD, ROOT, Meter, Tally
+from conformance_suite import run, verdicts
+from meter import PASSWORD, Meter, Tally
 from publisher import Publisher, free_port, remove
 
-SUITE = os.environ.get("CONFORMANCE", os.path.join(ROOT, "target", "debug", "meter-conformance"))
 # What a bench cannot have, by the beginning of the reason.
 NOT_TESTED = (
     ("needs --max-wait of at least 605", "a token lives for ten minutes"),
@@ -31,18 +29,6 @@ NOT_TESTED = (
     ("needs --with wlan.", "a bench has no WLAN"),
     ("needs --with homeplug.", "a bench has no HomePlug"),
 )
-
-
-def run(*args, password=None, timeout=400):
-    """One run of the suite: exit status, standard output, standard error."""
-    env = dict(os.environ, **({"METER_PASSWORD": password} if password else {}))
-    res = subprocess.run([SUITE, *args], capture_output=True, text=True, env=env, timeout=timeout, stdin=subprocess.DEVNULL)
-    return res.returncode, res.stdout, res.stderr
-
-
-def verdicts(path):
-    with open(path) as file:
-        return {it["id"]: it for it in json.load(file)["verdicts"]}
 
 
 def password_file(folder, name, text):
@@ -243,7 +229,7 @@ def main():
         safe(tally, folder)
         bench(tally, folder)
         reports(tally, folder)
-        conformance_prism.run(tally, folder, run, verdicts)
+        conformance_prism.run(tally, folder)
     finally:
         remove(folder)
     tally.close()

@@ -13,6 +13,7 @@ import time
 
 import yaml
 
+from conformance_suite import run as suite, verdicts
 from meter import ROOT
 from publisher import free_port
 
@@ -79,7 +80,7 @@ def with_a_login(folder):
     return path
 
 
-def run(tally, folder, suite, verdicts):
+def run(tally, folder):
     for name, description in (("as it is", DESCRIPTION), ("with a login", with_a_login(folder))):
         path = os.path.join(folder, "prism.json")
         with Prism(folder, description) as mock:

@@ -89,12 +89,12 @@ pub static MUTANTS: &[Mutant] = &[
     }),
     Mutant::new("zero/ignores-to", &["cmd/db/zero/03"], |call, meter| {
         command(call, meter, "zero", |it| {
-            it.shift_remove("to");
+            it.remove("to");
         })
     }),
     Mutant::new("zero/forgets-regs", &["cmd/db/zero/04"], |call, meter| {
         command(call, meter, "zero", |it| {
-            it.shift_remove("regs");
+            it.remove("regs");
         })
     }),
     Mutant::new("zero/leaves-the-ends", &["cmd/db/zero/05"], |call, meter| {
@@ -126,12 +126,12 @@ pub static MUTANTS: &[Mutant] = &[
     }),
     Mutant::new("restore/forgets-regs", &["cmd/db/restore/03"], |call, meter| {
         command(call, meter, "restore", |it| {
-            it.shift_remove("regs");
+            it.remove("regs");
         })
     }),
     Mutant::new("restore/ignores-from", &["cmd/db/restore/04"], |call, meter| {
         command(call, meter, "restore", |it| {
-            it.shift_remove("from");
+            it.remove("from");
         })
     }),
     Mutant::new("restore/spike-at-a-chunks-edge", &["cmd/db/restore/06", "cmd/db/restore/07"], |call, meter| {

@@ -42,7 +42,7 @@ pub static MUTANTS: &[Mutant] = &[
         if action(&call) == "restore" && has(&answer, "error") {
             meter.ask(&call.members(|it| {
                 it["action"] = json!("zero");
-                it.shift_remove("data");
+                it.remove("data");
             }));
         }
         answer

@@ -173,7 +173,7 @@ fn without(call: Message, meter: &Meter, member: &str) -> Message {
         |it| it.status() == 401,
         |it| {
             it.members(|it| {
-                it.shift_remove(member);
+                it.remove(member);
             })
         },
     )

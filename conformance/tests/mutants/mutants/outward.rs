@@ -38,7 +38,7 @@ pub static MUTANTS: &[Mutant] = &[
     Mutant::new("mail/log-comes-at-the-end", &["cmd/test-email/19"], |call, meter| {
         result(call, meter, |it, done| {
             if !done {
-                it.shift_remove("log");
+                it.remove("log");
             }
         })
     })
@@ -84,7 +84,7 @@ pub static MUTANTS: &[Mutant] = &[
     }),
     Mutant::new("mail/forgets-the-sender", &["cmd/test-email/sent/03", "cmd/test-email/sent/12"], |call, meter| {
         ordered(call, meter, MAIL, |it| {
-            it.shift_remove("fromaddr");
+            it.remove("fromaddr");
         })
     }),
     Mutant::new("mail/password-in-the-log", &["cmd/test-email/sent/22"], |call, meter| {
@@ -169,7 +169,7 @@ pub static MUTANTS: &[Mutant] = &[
     }),
     Mutant::new("activate/forgets-the-signup", &["cmd/activate/22"], |call, meter| {
         result(call, meter, |it, _| {
-            it.shift_remove("signup");
+            it.remove("signup");
         })
     }),
     Mutant::new("activate/nobody-knows-of-it", &["cmd/activate/23"], |call, meter| match call.method() {

@@ -25,7 +25,7 @@ pub static MUTANTS: &[Mutant] = &[
     }),
     Mutant::new("status/without-done", &["cmd/db/status/04"], |call, meter| {
         status(call, meter, |it| {
-            it.shift_remove("done");
+            it.remove("done");
         })
     }),
     Mutant::new("status/stamp-as-a-number", &["cmd/db/status/05"], |call, meter| {
@@ -74,7 +74,7 @@ pub static MUTANTS: &[Mutant] = &[
     }),
     Mutant::new("status/tag-without-arguments", &["cmd/db/status/10", "cmd/db/file/15"], |call, meter| {
         status(call, meter, |it| {
-            it.shift_remove("args");
+            it.remove("args");
         })
     }),
     Mutant::new("status/arguments-as-numbers", &["cmd/db/status/10"], |call, meter| {
