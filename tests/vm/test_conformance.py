@@ -81,7 +81,7 @@ def judge(vm, tally, folder):
     begun = time.monotonic()
     status, _, error = suite(*args, password=image.PASSWORD)
     print(f"figure: {vm.arch}: conformance with {ALLOWED} took {time.monotonic() - begun:.0f} s")
-    vm.wait_api()
+    vm.rebooted()
     vm.api.token = None
     found = verdicts(report)
     for it in found.values():
