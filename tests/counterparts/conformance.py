@@ -1,5 +1,5 @@
-"""The conformance suite on the service itself: in bench mode, with every class allowed and everything named that it asks
-for, it finds nothing; a record of that run says the same; and the exit status is what it promises. Then on Prism."""
+"""The conformance suite on the service itself: in bench mode, with every class allowed and everything named that it
+asks for, it finds nothing; a record of that run says the same; and the exit status is what it promises. Then on Prism."""
 
 import os
 import socket

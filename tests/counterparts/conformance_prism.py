@@ -23,7 +23,7 @@ DESCRIPTION = os.path.join(os.path.dirname(os.path.abspath(__file__)), "openapi"
 # What a FAIL shows of the mock, and why that is a fault.
 FAULTS = {
     r'"error":"Error message \(present': "its examples have `error` beside success",
-    r"stoplight\.io/prism/errors": "what it refuses itself has a problem document of its own, without `error`, `rlm` and `nnc`",
+    r"stoplight\.io/prism/errors": "its own refusals are problem documents, without `error`, `rlm` and `nnc`",
     r'"error":\{"code":': "what it cannot read has an object as `error`",
     r'"You are logged in\."': "/auth/unauthorized answers with a bare string, whatever the token",
     r'"jwt":"\*\*\*"': "it gives the same token to everybody, whatever the password",
@@ -65,7 +65,7 @@ class Prism:
 
 
 def with_a_login(folder):
-    """The description with the two mends without which nobody gets in: a login needs no token, and its example is one."""
+    """The description with two mends, or nobody gets in: a login needs no token, and its example is one."""
     with open(DESCRIPTION) as file:
         description = yaml.safe_load(file)
     segment = lambda it: base64.urlsafe_b64encode(json.dumps(it).encode()).decode().rstrip("=")
@@ -101,12 +101,14 @@ def run(tally, folder):
 
 def judge(tally, found):
     fails = [it for it in found.values() if it["result"] == "FAIL"]
-    print(f"figure: Prism's mock passes {sum(it['result'] == 'PASS' for it in found.values())} rules and fails {len(fails)}")
+    passes = sum(it["result"] == "PASS" for it in found.values())
+    print(f"figure: Prism's mock passes {passes} rules and fails {len(fails)}")
     seen = set()
     for it in fails:
         marks = [mark for mark in FAULTS if re.search(mark, it.get("came", ""))]
         seen.update(marks)
-        tally.check(f"{it['id']} fails the mock for a fault that it has", marks, f"{it.get('sent')} => {it.get('came')}")
+        detail = f"{it.get('sent')} => {it.get('came')}"
+        tally.check(f"{it['id']} fails the mock for a fault that it has", marks, detail)
     for mark, fault in FAULTS.items():
         tally.check(f"the report has found that {fault}", mark in seen)
     for rule in FAILS:

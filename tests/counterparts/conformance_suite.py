@@ -12,7 +12,8 @@ SUITE = os.environ.get("CONFORMANCE", os.path.join(ROOT, "target", "debug", "met
 def run(*args, password=None, timeout=400):
     """One run of the suite: exit status, standard output, standard error."""
     env = dict(os.environ, **({"METER_PASSWORD": password} if password else {}))
-    res = subprocess.run([SUITE, *args], capture_output=True, text=True, env=env, timeout=timeout, stdin=subprocess.DEVNULL)
+    pipes = {"capture_output": True, "text": True, "stdin": subprocess.DEVNULL}
+    res = subprocess.run([SUITE, *args], env=env, timeout=timeout, **pipes)
     return res.returncode, res.stdout, res.stderr
 
 

@@ -91,7 +91,8 @@ def judge(vm, tally, folder):
     tally.check("a whole meter fails no rule and gets no warning", status == 0 and not bad, f"{status} {error} {bad}")
     passed = {it["class"] for it in found.values() if it["result"] == "PASS"}
     tally.check("every class that was allowed was tried", passed >= {"safe", *ALLOWED.split(",")}, passed)
-    for rule in ("cmd/wlan/16", "cmd/wlan/19", "cmd/homeplug/14", "cmd/set-time/12", "cmd/reboot/11", "cmd/db/restore/02"):
+    heart = ("wlan/16", "wlan/19", "homeplug/14", "set-time/12", "reboot/11", "db/restore/02")
+    for rule in (f"cmd/{it}" for it in heart):
         tally.check(f"{rule} was tried", found[rule]["result"] == "PASS", found[rule])
 
 

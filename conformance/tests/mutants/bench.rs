@@ -50,7 +50,9 @@ impl Bench {
             "providers": {"alert": provider, "push": provider}, "listen": ["127.0.0.1:0"], "state_dir": folder.join("state"),
             "platform": {"web_cache_dir": folder.join("cache")},
             "allow_targets": ["127.0.0.0/8"],
-            "identity": {"hostname": "bench", "serial": "0001", "model": "bench", "hardware": "1", "versions": {"fw": "1.0"}},
+            "identity": {
+                "hostname": "bench", "serial": "0001", "model": "bench", "hardware": "1", "versions": {"fw": "1.0"},
+            },
         });
         fs::write(&file, config.to_string()).map_err(|err| failed("no configuration", &err))?;
         for (user, rights) in [(OWNER, None), (GUEST, Some("view_settings"))] {

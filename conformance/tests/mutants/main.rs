@@ -1,7 +1,7 @@
 //! Judges the suite: a proxy breaks one behaviour of a healthy meter at a time, and the rules that are about it have to
 //! say so. METERD names the service's binary.
 //!
-//! Usage: METERD=target/release/meterd cargo test -p meter-conformance --test mutants [-- [--all] [--jobs N] [NAME...]]
+//! Usage: METERD=/path/of/meterd cargo test -p meter-conformance --test mutants [-- [--all] [--jobs N] [NAME...]]
 //! Without `--all` each mutant meets the rules that it is made for, with it every rule there is; and those whose rules wait for
 //! something to expire are left out.
 

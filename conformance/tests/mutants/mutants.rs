@@ -18,6 +18,9 @@ use serde_json::{Value, json};
 use crate::message::Message;
 use crate::proxy::Meter;
 
+/// An answer to bytes that are no whole request, if the mutant has one of its own.
+type Strange = fn(&[u8], &Meter) -> Option<Message>;
+
 /// One way to be wrong.
 pub struct Mutant {
     /// Its name, which says what it does.
@@ -27,7 +30,7 @@ pub struct Mutant {
     /// Answers a request, mostly by asking the meter.
     pub breaks: fn(Message, &Meter) -> Message,
     /// Answers what is no whole request; nothing leaves it to the meter.
-    pub strange: Option<fn(&[u8], &Meter) -> Option<Message>>,
+    pub strange: Option<Strange>,
     /// Whether its rules wait for something to expire, which is left to the full matrix.
     pub slow: bool,
     /// Whether it does what the documents leave open: caught by a note that the healthy meter does not get.
@@ -42,11 +45,7 @@ impl Mutant {
     }
 
     /// One that only does wrong with bytes that are no whole request.
-    const fn strange(
-        name: &'static str,
-        rules: &'static [&'static str],
-        answer: fn(&[u8], &Meter) -> Option<Message>,
-    ) -> Mutant {
+    const fn strange(name: &'static str, rules: &'static [&'static str], answer: Strange) -> Mutant {
         Mutant { strange: Some(answer), ..Mutant::new(name, rules, |call, meter| meter.ask(&call)) }
     }
 
