@@ -31,7 +31,7 @@ FAULTS = {
     r"was given the same token": "every operation has the example's token",
     r'400 \{"error":"Bad Request"\}': "it reads bodies by their Content-Type only",
     r"the mail server saw \[\]|never asked|0 mails came": "it does nothing",
-    r'"rights":\["save","ctrl"\]\} \((status 400|an error)': "its HTTP takes a request without Host and one without version",
+    r'"rights":\["save","ctrl"\]\} \((status 400|an error)': "it takes a request without Host and one without version",
 }
 # Rules whose verdicts are plain from the description.
 FAILS = ("auth/login/04", "auth/nonces/01", "auth/tokens/08", "cmd/reboot/01", "sys/status/01", "http/replies/02")

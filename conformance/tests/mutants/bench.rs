@@ -47,7 +47,8 @@ impl Bench {
         let file = folder.join("meterd.json");
         let config = json!({
             "bench": true, "factory_users": folder.join("label-state").join("users.json"),
-            "providers": {"alert": provider, "push": provider}, "listen": ["127.0.0.1:0"], "state_dir": folder.join("state"),
+            "providers": {"alert": provider, "push": provider},
+            "listen": ["127.0.0.1:0"], "state_dir": folder.join("state"),
             "platform": {"web_cache_dir": folder.join("cache")},
             "allow_targets": ["127.0.0.0/8"],
             "identity": {

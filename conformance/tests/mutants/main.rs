@@ -2,8 +2,8 @@
 //! say so. METERD names the service's binary.
 //!
 //! Usage: METERD=/path/of/meterd cargo test -p meter-conformance --test mutants [-- [--all] [--jobs N] [NAME...]]
-//! Without `--all` each mutant meets the rules that it is made for, with it every rule there is; and those whose rules wait for
-//! something to expire are left out.
+//! Without `--all` each mutant meets the rules that it is made for, with it every rule there is; and those
+//! whose rules wait for something to expire are left out.
 
 mod bench;
 mod message;

@@ -59,8 +59,8 @@ pub struct Suite {
 }
 
 impl Suite {
-    /// Judges the meter at `address` by the rules whose ids begin with one of `only` (by all if there is none). The error
-    /// says why there is no report.
+    /// Judges the meter at `address` by the rules whose ids begin with one of `only` (by all if there is none). The
+    /// error says why there is no report.
     pub fn run(&self, bench: &Bench, address: SocketAddr, only: &[&str]) -> Result<BTreeMap<String, Said>, String> {
         let report = bench.folder.join("report.json");
         let mut command = Command::new(env!("CARGO_BIN_EXE_meter-conformance"));
