@@ -17,6 +17,15 @@ kill-sweep POINTS="500" SEED="1":
     cargo build --release
     python3 tests/counterparts/kill_sweep.py {{POINTS}} {{SEED}}
 
+# The conformance suite on a bench with every class allowed, on its own record, and on a mock by Prism.
+conformance:
+    cargo build -q --release && tests/run conformance
+
+# Break a healthy meter in every way that is known, and try each with every rule there is.
+mutants *NAMES:
+    cargo build -q --release
+    METERD=$PWD/target/release/meterd cargo test -q -p meter-conformance --test mutants -- --all {{NAMES}}
+
 # Fuzz one target for a while.
 fuzz TARGET SECONDS="900":
     cd fuzz && cargo +nightly fuzz run {{TARGET}} -- -max_total_time={{SECONDS}}

@@ -6,6 +6,7 @@ use std::fmt;
 use std::fs::File;
 use std::io;
 use std::path::Path;
+use std::sync::Mutex;
 use std::time::Duration;
 
 use crate::config::{self, Command, Target};
@@ -97,17 +98,27 @@ pub trait Hands {
 pub struct Platform {
     config: config::Platform,
     bench: bool,
+    /// Bench mode's own time: what the wall clock was set to, and when on the clock of [`clock::boottime`].
+    pretended: Mutex<Option<(Duration, Duration)>>,
 }
 
 impl Platform {
     /// The executor of a configuration.
     pub fn new(config: &config::Config) -> Platform {
-        Platform { config: config.platform.clone(), bench: config.bench }
+        Platform { config: config.platform.clone(), bench: config.bench, pretended: Mutex::default() }
     }
 
     /// Whether verbs are only logged.
     pub fn is_bench(&self) -> bool {
         self.bench
+    }
+
+    /// The meter's time since 1970: the wall clock, or in bench mode, which never sets that, what it was last set to.
+    pub fn wall(&self) -> Duration {
+        match *self.pretended.lock().expect("nobody panics with it") {
+            Some((stamp, at)) => stamp.saturating_add(clock::boottime().saturating_sub(at)),
+            None => clock::wall(),
+        }
     }
 
     /// The key of the installer of `target`, if the configuration does not say which one that is. Bench mode needs
@@ -184,6 +195,9 @@ impl Hands for Platform {
         if self.bench {
             let how = command.map_or_else(|| format!("{verb:?}"), |(_, it)| it.join(" "));
             log::info!("bench mode: would run {how}");
+            if let Verb::SetClock { stamp, at } = verb {
+                *self.pretended.lock().expect("nobody panics with it") = Some((stamp, at));
+            }
             return Ok(String::new());
         }
         match (verb, command) {
@@ -233,6 +247,16 @@ mod tests {
         let verb = Verb::SetClock { stamp: Duration::from_secs(u64::MAX), at: Duration::ZERO };
         assert_eq!(platform(true, None).run(verb, WITHIN).unwrap(), "");
         assert!(platform(true, None).offers(Verb::Reboot));
+    }
+
+    #[test]
+    fn bench_mode_shows_the_time_that_it_was_set_to() {
+        let bench = platform(true, None);
+        let real = clock::wall();
+        assert!(real <= bench.wall());
+        let (stamp, at) = (Duration::from_secs(1_000_000_000), clock::boottime());
+        bench.run(Verb::SetClock { stamp, at }, WITHIN).unwrap();
+        assert!(stamp <= bench.wall() && bench.wall() < stamp + WITHIN && real <= clock::wall());
     }
 
     #[test]

@@ -11,7 +11,6 @@ use crate::drivers::register_db::backup::Backup;
 use crate::drivers::register_db::{Range, Stamp, schema};
 use crate::http::{Answer, Exchange, Reply};
 use crate::ops::store;
-use crate::sys::clock;
 
 /// Characters of a file name that a client may ask for.
 const MAX_FILENAME: usize = 100;
@@ -80,7 +79,7 @@ fn list(app: &App, query: Query) -> Result<Reply, String> {
     let registers = app.reader().and_then(|it| schema::registers(&it)).map_err(|err| err.to_string())?;
     let registers = registers.iter().enumerate();
     let registers = registers.map(|(idx, it)| json!({ "name": it.name, "type": it.kind, "idx": idx, "did": it.did }));
-    let body = json!({ "ts": store::stamp(clock::wall()), "registers": registers.collect::<Vec<_>>() });
+    let body = json!({ "ts": store::stamp(app.platform.wall()), "registers": registers.collect::<Vec<_>>() });
     Ok(Reply::json(200, &shape(body, query)?))
 }
 

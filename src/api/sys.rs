@@ -28,7 +28,7 @@ pub(super) fn value(app: &App, resource: Resource) -> Value {
         Resource::Model => or_empty(&identity.model),
         Resource::Serial => or_empty(&identity.serial),
         Resource::RebootNeeded => json!(power::is_needed(&app.config.state_dir, &app.boot_id)),
-        Resource::Time => json!(store::stamp(clock::wall())),
+        Resource::Time => json!(store::stamp(app.platform.wall())),
         Resource::Uptime => json!(clock::boottime().as_secs_f64()),
         Resource::Version => version(app),
         other => unreachable!("{other:?} has a function of its own"),

@@ -126,12 +126,25 @@ fn request_line(line: &[u8], limits: &Limits) -> Result<RequestLine, Refusal> {
     if target.len() > limits.target_bytes {
         return Err(Refusal::TargetTooLong);
     }
+    let target = origin_form(target);
     // Braces, bars and the like are not URI characters, but a public client sends `?filter={hostname}`.
     let visible = target.iter().all(|it| it.is_ascii_graphic() && *it != b'#');
     if !is_token(method) || method.len() > METHOD_BYTES || target.first() != Some(&b'/') || !visible {
         return Err(MALFORMED);
     }
     Ok(RequestLine { method: text(method), target: text(target), http11 })
+}
+
+/// The target without scheme and authority, if it has them: RFC 9112 §3.2.2 has every server take that form too. Whom the
+/// authority names is not looked at, just as with Host.
+fn origin_form(target: &[u8]) -> &[u8] {
+    match target.split_at_checked(7) {
+        Some((scheme, rest)) if scheme.eq_ignore_ascii_case(b"http://") => {
+            let path = rest.iter().position(|it| b"/?#".contains(it));
+            path.filter(|it| 0 < *it).map_or(target, |it| &rest[it..])
+        }
+        _ => target,
+    }
 }
 
 #[derive(Default)]
@@ -290,6 +303,7 @@ mod tests {
         check("POST /a HTTP/1.1\r\nHost:\r\nTransfer-Encoding: Chunked\r\n\r\n", "POST /a Chunked keep");
         check("GET / HTTP/1.0\r\n\r\n", "GET / Length(0) close");
         check("GET / HTTP/1.0\r\nConnection: x, keep-alive\r\n\r\n", "GET / Length(0) keep");
+        check("GET HTTP://x:80/a?b HTTP/1.1\r\nHost: x\r\n\r\n", "GET /a?b Length(0) keep");
         check("brew /pot HTTP/1.1\r\nHost: x\r\n\r\n", "brew /pot Length(0) keep");
         check("GET / HTTP/1.1\r\nHost: x\r\n", "more");
     }
@@ -343,7 +357,10 @@ mod tests {
             (" GET / HTTP/1.1\r\nHost: x\r\n\r\n", "400"),
             ("GET\t/ HTTP/1.1\r\nHost: x\r\n\r\n", "400"),
             ("G(T / HTTP/1.1\r\nHost: x\r\n\r\n", "400"),
-            ("GET http://x/ HTTP/1.1\r\nHost: x\r\n\r\n", "400"),
+            ("GET http://x HTTP/1.1\r\nHost: x\r\n\r\n", "400"),
+            ("GET http://x?y HTTP/1.1\r\nHost: x\r\n\r\n", "400"),
+            ("GET http:///y HTTP/1.1\r\nHost: x\r\n\r\n", "400"),
+            ("GET https://x/ HTTP/1.1\r\nHost: x\r\n\r\n", "400"),
             ("OPTIONS * HTTP/1.1\r\nHost: x\r\n\r\n", "400"),
             ("GET /a#b HTTP/1.1\r\nHost: x\r\n\r\n", "400"),
             ("GET /\u{e4} HTTP/1.1\r\nHost: x\r\n\r\n", "400"),

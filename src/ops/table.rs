@@ -16,6 +16,8 @@ use super::token::{Token, TokenKey};
 pub const MAX_FINISHED: usize = 64;
 /// How long a finished operation is remembered, in run time.
 pub const KEEP_FINISHED: Duration = Duration::from_secs(15 * 60);
+/// Of these, refused ones that are kept in any case: whoever is told of one must find it. More of them make room first.
+const SPARED_REFUSALS: usize = 8;
 /// Tokens of one operation; each resent request gets one of its own, because only hashes of earlier ones are kept.
 const MAX_TOKENS: usize = 8;
 
@@ -205,13 +207,15 @@ impl Table {
     }
 
     /// Forgets operations that ended too long ago or are too many, of these first the ones that were refused before they
-    /// began; returns their journal rows.
+    /// began, but for the last few; returns their journal rows.
     pub fn expire(&self, now: Duration) -> Vec<i64> {
         let mut inner = self.inner();
         let old = inner.finished.iter().take_while(|(at, _)| *at + KEEP_FINISHED <= now).count();
         let mut gone: Vec<_> = inner.finished.drain(..old).map(|(_, op)| op).collect();
         while inner.finished.len() > MAX_FINISHED {
-            let at = inner.finished.iter().position(|(_, op)| op.nature == Nature::Refused).unwrap_or(0);
+            let refused = inner.finished.iter().filter(|(_, op)| op.nature == Nature::Refused).count();
+            let first = SPARED_REFUSALS < refused;
+            let at = inner.finished.iter().position(|(_, op)| (op.nature == Nature::Refused) == first).unwrap_or(0);
             gone.push(inner.finished.remove(at).1);
         }
         for op in &gone {
@@ -280,6 +284,22 @@ mod tests {
         }
         assert_eq!(table.expire(Duration::ZERO), [1]);
         assert!(table.find(&token).is_some());
+    }
+
+    #[test]
+    fn a_refusal_is_found_in_a_full_table_too() {
+        let table = Table::default();
+        for id in 0..MAX_FINISHED as i64 {
+            let op = table.begin(id, &[Token::new().key()], status());
+            table.finish(&op, OK, Duration::ZERO);
+        }
+        let tokens: Vec<_> = (0..SPARED_REFUSALS + 1).map(|_| Token::new()).collect();
+        for token in &tokens {
+            table.refuse(100, &token.key(), status(), OK, Duration::ZERO);
+            table.expire(Duration::ZERO);
+            assert!(table.find(token).is_some());
+        }
+        assert!(table.find(&tokens[0]).is_none() && table.find(&tokens[1]).is_some());
     }
 
     #[test]

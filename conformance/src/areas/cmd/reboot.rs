@@ -1,0 +1,99 @@
+//! /cmd/reboot: once, after it was refused to whoever may not.
+
+use super::down;
+use crate::catalogue::{Area, Param};
+use crate::danger::Class;
+use crate::evidence::{Evidence, refusal};
+use crate::http::Request;
+use crate::lab::{Lab, Stop};
+use crate::verdict::{Finding, Rule};
+
+/// See the module.
+pub const AREA: Area = Area {
+    name: "cmd/reboot",
+    class: Class::Reboot,
+    touches: "reboots the meter once",
+    params: &[Param { name: "reboot.wait", meaning: "Seconds within which the meter must be back (120)." }],
+    play,
+    rules: RULES,
+};
+
+const PATH: &str = "/cmd/reboot";
+
+fn play(lab: &mut Lab<'_>) -> Result<(), Stop> {
+    let wait = lab.seconds("reboot.wait", 120.0)?;
+    lab.get("uptime/before", "/sys/uptime")?;
+    lab.get("boot/before", "/sys/boot")?;
+    // A lax meter goes down at the first of these. It shows in the looks that follow.
+    lab.expect_down(true);
+    lab.send("anonymous", &Request::new("POST", PATH).anonymous())?;
+    lab.send("bad-token", &Request::new("POST", PATH).token("e30.e30.AAAA"))?;
+    lab.send("get", &Request::get(PATH))?;
+    lab.send("put", &Request::new("PUT", PATH).body("{}"))?;
+    for number in 1..=4 {
+        lab.wait(std::time::Duration::from_millis(500));
+        lab.send(&format!("still/{number}"), &Request::get("/auth/unauthorized").anonymous())?;
+    }
+    lab.expect_down(false);
+    lab.get("uptime/refused", "/sys/uptime")?;
+    // Clients send nothing, {} or {} as text; one of them, so that all have their turn.
+    let (form, request) = match lab.transcript.begun % 3 {
+        0 => ("no body", Request::new("POST", PATH)),
+        1 => ("{}", Request::post_bytes(PATH, "{}")),
+        _ => ("{} as text/plain", Request::new("POST", PATH).header("Content-Type", "text/plain").body("{}")),
+    };
+    lab.fact("form", form);
+    if !down::go_down(lab, &request, wait)? {
+        return Err(Stop::Gone(format!("the meter was not back within {} s", wait.as_secs())));
+    }
+    lab.get("uptime/after", "/sys/uptime")?;
+    lab.get("boot/after", "/sys/boot")?;
+    down::look_at_operation(lab)
+}
+
+const CLAUSE: &str = "cmd-api: Reboot the meter";
+
+const RULES: &[Rule] = &[
+    Rule::must(
+        "cmd/reboot/01",
+        CLAUSE,
+        "Without a login, or with a false one, the answer is 401 with a challenge.",
+        |ev| refusal::unauthorized(ev, &["anonymous", "bad-token"]),
+    ),
+    Rule::must("cmd/reboot/02", "WebAPI §11 no. 9", "What is answered with 401 reboots nothing.", stays),
+    Rule::must("cmd/reboot/03", "WebAPI §5: only POST", "GET and PUT are refused.", |ev| {
+        refusal::wrong_methods(ev, &["get", "put"])
+    }),
+    Rule::must(
+        "cmd/reboot/04",
+        CLAUSE,
+        "The reply comes before the meter goes down, with `status`, whatever form of no body was sent.",
+        down::replied,
+    ),
+    Rule::must("cmd/reboot/05", CLAUSE, "The meter goes down a second after the reply, not before.", down::delayed),
+    Rule::must("cmd/reboot/06", CLAUSE, "It does go down.", down::went),
+    Rule::must("cmd/reboot/07", "WebAPI §7 liveness", "While it is down there is no answer, or 503.", down::silent),
+    Rule::must("cmd/reboot/08", CLAUSE, "It is back within the time that the tester gives.", down::back),
+    Rule::should("cmd/reboot/09", "WebAPI §11 no. 14", "It is back within a minute.", down::soon),
+    Rule::must("cmd/reboot/10", "WebAPI §11 no. 5", "Logins from before the reboot are revoked.", down::revoked),
+    Rule::must("cmd/reboot/11", CLAUSE, "/sys/uptime or /sys/boot shows that it was a reboot.", down::restarted),
+    Rule::should("cmd/reboot/12", "WebAPI §11 no. 24", "/sys/boot has the reason and the time.", down::reason),
+    Rule::must(
+        "cmd/reboot/13",
+        "WebAPI §11 no. 12",
+        "An operation from before has a status or is an error, never an empty answer.",
+        down::operation,
+    ),
+];
+
+/// Two seconds after what was refused the meter is there and its uptime goes on.
+fn stays(ev: &Evidence<'_>) -> Result<Finding, Finding> {
+    for look in ev.all("still/")? {
+        let status = look.reply()?.status;
+        look.want(status == 401, "the meter was to go on answering")?;
+    }
+    let (before, after) = (ev.get("uptime/before")?, ev.get("uptime/refused")?);
+    let uptime = |it: &crate::transcript::Exchange| Ok::<_, Finding>(it.result()?.as_f64().unwrap_or_default());
+    after.want(uptime(before)? <= uptime(after)?, "/sys/uptime began anew")?;
+    Ok(Finding::Kept)
+}

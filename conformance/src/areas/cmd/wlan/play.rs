@@ -1,0 +1,169 @@
+//! The traffic of /cmd/wlan: bodies that must be refused, then the changes that a network of the tester's allows.
+
+use std::fs;
+
+use serde_json::{Value, json};
+
+use super::{AREA, HEX, HIDDEN, KEY, OPEN, SSID, UNREACHABLE, current, id_of, networks};
+use crate::http::Request;
+use crate::lab::{Lab, Stop};
+use crate::refusals::{self, Bodies, MALFORMED};
+use crate::transcript::Exchange;
+
+const PATH: &str = "/cmd/wlan";
+const LIST: &str = "/sys/net/wlan";
+
+/// No network has this id: a meter counts from 0.
+const NO_ID: u64 = 987_654;
+
+pub(super) const MISSING: Bodies = &[
+    ("no-action", r#"{"ssid":"conformance"}"#),
+    ("add-no-ssid", r#"{"action":"add","key":"Q7secretQ7"}"#),
+    ("select-no-id", r#"{"action":"select"}"#),
+    ("forget-no-id", r#"{"action":"forget"}"#),
+];
+pub(super) const WRONG: Bodies = &[
+    ("action-other", r#"{"action":"join","ssid":"conformance"}"#),
+    ("action-number", r#"{"action":3,"ssid":"conformance"}"#),
+    ("ssid-number", r#"{"action":"add","ssid":7}"#),
+    ("key-list", r#"{"action":"add","ssid":"conformance","key":["Q7secretQ7"]}"#),
+    ("hidden-string", r#"{"action":"add","ssid":"conformance","key":"Q7secretQ7","hidden":"yes"}"#),
+    ("hex-number", r#"{"action":"add","ssid":"conformance","key":"Q7secretQ7","hex":1}"#),
+    ("id-string", r#"{"action":"select","id":"0"}"#),
+    ("id-negative", r#"{"action":"select","id":-1}"#),
+    ("id-fraction", r#"{"action":"forget","id":0.5}"#),
+];
+pub(super) const SSIDS: Bodies = &[
+    ("ssid-newline", r#"{"action":"add","ssid":"confor\nmance","key":"Q7secretQ7"}"#),
+    ("ssid-nul", r#"{"action":"add","ssid":"confor\u0000mance","key":"Q7secretQ7"}"#),
+];
+pub(super) const LONG: Bodies = &[
+    ("ssid-empty", r#"{"action":"add","ssid":"","key":"Q7secretQ7"}"#),
+    ("ssid-33", r#"{"action":"add","ssid":"012345678901234567890123456789012","key":"Q7secretQ7"}"#),
+    ("ssid-33-utf8", r#"{"action":"add","ssid":"äöüäöüäöüäöüäöüäx","key":"Q7secretQ7"}"#),
+];
+pub(super) const KEYS: Bodies = &[
+    ("key-empty", r#"{"action":"add","ssid":"conformance","key":""}"#),
+    ("key-7", r#"{"action":"add","ssid":"conformance","key":"Q7secre"}"#),
+    (
+        "key-64",
+        r#"{"action":"add","ssid":"conformance","key":"Q7secretQ7secretQ7secretQ7secretQ7secretQ7secretQ7secretQ7secret"}"#,
+    ),
+    ("key-newline", r#"{"action":"add","ssid":"conformance","key":"Q7secretQ7\nssid=x"}"#),
+    (
+        "hex-63",
+        r#"{"action":"add","ssid":"conformance","hex":true,"key":"777777777777777777777777777777777777777777777777777777777777777"}"#,
+    ),
+    (
+        "hex-letters",
+        r#"{"action":"add","ssid":"conformance","hex":true,"key":"Q7secretQ7secretQ7secretQ7secretQ7secretQ7secretQ7secretQ7secret"}"#,
+    ),
+];
+pub(super) const UNKNOWN: Bodies = &[
+    ("select-unknown", r#"{"action":"select","id":987654}"#),
+    ("forget-unknown", r#"{"action":"forget","id":987654}"#),
+];
+/// What of these bodies must not come back.
+const SECRETS: [&str; 2] = ["Q7secre", "7777777777"];
+
+pub(super) fn play(lab: &mut Lab<'_>) -> Result<(), Stop> {
+    refusals::door(lab, PATH, &json!({"action": "select", "id": NO_ID}))?;
+    let probe = lab.get("probe", LIST)?;
+    if let Ok(why) = probe.error() {
+        return Err(Stop::Skip(format!("the meter says that it has no WLAN: {why}")));
+    }
+    // The first look may have begun a scan.
+    lab.get("seen/first", LIST)?;
+    let time = lab.options.max_wait;
+    for bodies in [MALFORMED, MISSING, WRONG, SSIDS, LONG, KEYS, UNKNOWN] {
+        refusals::bodies(lab, PATH, bodies, time)?;
+    }
+    let before = lab.get("seen/untouched", LIST)?;
+    refusals::look_for_secrets(lab, AREA.name, &SECRETS);
+    let ssid = lab.need(SSID)?;
+    if networks(&before).iter().any(|it| it["ssid"] == ssid) {
+        return Err(Stop::Skip(format!("the meter knows {ssid} already; have it forget it, or name another")));
+    }
+    let key = secret(lab, KEY)?;
+    // While a network changes, the meter may be away.
+    lab.expect_down(true);
+    let res = join(lab, ssid, key.as_deref(), current(&before));
+    let cleaned = clean(lab, &before);
+    lab.expect_down(false);
+    let hex = secret(lab, HEX)?;
+    let secrets: Vec<_> = [key.as_deref(), hex.as_deref()].into_iter().flatten().chain(SECRETS).collect();
+    refusals::look_for_secrets(lab, AREA.name, &secrets);
+    res.and(cleaned)
+}
+
+/// Everything that changes networks. `old` is the id of the one that was current.
+fn join(lab: &mut Lab<'_>, ssid: &str, key: Option<&str>, old: Option<u64>) -> Result<(), Stop> {
+    let wrong = format!("Q7secret{}", lab.random(12));
+    change(lab, "wrong-key", &json!({"action": "add", "ssid": ssid, "key": wrong}))?;
+    let nowhere = lab.param(UNREACHABLE).map_or_else(|| format!("nowhere-{}", lab.random(8)), str::to_string);
+    change(lab, "nowhere", &json!({"action": "add", "ssid": nowhere, "key": wrong}))?;
+    let order = |ssid: &str| match key {
+        Some(key) => json!({"action": "add", "ssid": ssid, "key": key}),
+        None => json!({"action": "add", "ssid": ssid}),
+    };
+    let seen = change(lab, "add", &order(ssid))?;
+    if let (Some(old), Some(new)) = (old, id_of(&seen, ssid)) {
+        change(lab, "select-old", &json!({"action": "select", "id": old}))?;
+        change(lab, "select-new", &json!({"action": "select", "id": new}))?;
+        change(lab, "select-back", &json!({"action": "select", "id": old}))?;
+    }
+    if let Some(new) = id_of(&seen, ssid) {
+        change(lab, "forget", &json!({"action": "forget", "id": new}))?;
+    }
+    if let Some(hex) = secret(lab, HEX)? {
+        change(lab, "hex", &json!({"action": "add", "ssid": ssid, "key": hex, "hex": true}))?;
+    }
+    if let Some(open) = lab.param(OPEN) {
+        change(lab, "open", &json!({"action": "add", "ssid": open}))?;
+    }
+    if let Some(hidden) = lab.param(HIDDEN) {
+        let mut order = order(hidden);
+        order["hidden"] = json!(true);
+        change(lab, "hidden", &order)?;
+    }
+    Ok(())
+}
+
+/// One change, followed to its end, and the list afterwards as `seen/LABEL`.
+fn change(lab: &mut Lab<'_>, label: &str, order: &Value) -> Result<Exchange, Stop> {
+    lab.operation(label, &Request::post(PATH, order), lab.options.max_wait)?;
+    lab.get(&format!("seen/{label}"), LIST)
+}
+
+/// Forgets what was not there before, and goes back to what was current.
+fn clean(lab: &mut Lab<'_>, before: &Exchange) -> Result<(), Stop> {
+    let now = lab.get("seen/last", LIST)?;
+    let known = networks(before);
+    let strange =
+        |it: &&Value| known.iter().all(|old| old["network_id"] != it["network_id"] || old["ssid"] != it["ssid"]);
+    for it in networks(&now).iter().filter(strange) {
+        lab.operation(
+            "clean",
+            &Request::post(PATH, &json!({"action": "forget", "id": it["network_id"]})),
+            lab.options.max_wait,
+        )?;
+    }
+    match (current(before), current(&now)) {
+        (Some(old), now) if now != Some(old) => {
+            lab.operation(
+                "clean",
+                &Request::post(PATH, &json!({"action": "select", "id": old})),
+                lab.options.max_wait,
+            )?;
+        }
+        _ => {}
+    }
+    Ok(())
+}
+
+/// The first line of the tester's file, if there is one.
+fn secret(lab: &Lab<'_>, name: &str) -> Result<Option<String>, Stop> {
+    let Some(path) = lab.param(name) else { return Ok(None) };
+    let text = fs::read_to_string(path).map_err(|err| Stop::Skip(format!("--with {name}={path}: {err}")))?;
+    Ok(Some(text.lines().next().unwrap_or_default().to_string()))
+}

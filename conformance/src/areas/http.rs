@@ -1,0 +1,5 @@
+//! What a meter owes as an HTTP server, whatever is asked of it.
+
+pub mod refusals;
+pub mod replies;
+pub mod requests;

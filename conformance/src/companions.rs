@@ -1,0 +1,186 @@
+//! Servers for the meter to talk to while it is tried: each listens on the address that the tester names, in threads of
+//! its own, and ends when it is dropped. They record what the meter does; they judge nothing.
+
+pub mod modbus;
+pub mod provider;
+pub mod smtp;
+pub mod update;
+
+use std::io;
+use std::net::{IpAddr, Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use crate::catalogue::Param;
+use crate::lab::{Lab, Stop};
+
+/// Where companions listen; areas that need one have it among their parameters.
+pub const ADDRESS: Param = Param {
+    name: "companion.address",
+    meaning: "an address of this machine which the meter can reach; servers for it to talk to listen there.",
+};
+
+/// Between two looks for a new connection.
+const LOOK: Duration = Duration::from_millis(20);
+/// Connections at once, beyond which new ones are closed: a meter that needs more is out of its mind.
+const CROWD: usize = 32;
+/// A meter that says nothing for so long is given up.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// A server on one port.
+pub struct Server {
+    address: SocketAddr,
+    shared: Arc<Shared>,
+    thread: Option<JoinHandle<()>>,
+}
+
+#[derive(Default)]
+struct Shared {
+    ended: AtomicBool,
+    connections: AtomicUsize,
+    /// Handles of the connections that are open, with which they can be ended.
+    open: Mutex<Vec<(usize, TcpStream)>>,
+}
+
+impl Server {
+    /// Listens on the tester's address, at the port of the parameter `port` or, without it, at any. Every connection is
+    /// given to `talk` on a thread of its own.
+    pub fn open<T>(lab: &Lab<'_>, port: &str, talk: T) -> Result<Server, Stop>
+    where
+        T: Fn(TcpStream) + Send + Sync + 'static,
+    {
+        let number = match lab.param(port) {
+            None => 0,
+            Some(text) => text.parse().map_err(|_| Stop::Skip(format!("--with {port}={text}: this is no port")))?,
+        };
+        let address = SocketAddr::new(address(lab)?, number);
+        let failed = |err: io::Error| Stop::Skip(format!("companions cannot listen on {address}: {err}"));
+        Server::listen(address, talk).map_err(failed)
+    }
+
+    fn listen<T>(address: SocketAddr, talk: T) -> io::Result<Server>
+    where
+        T: Fn(TcpStream) + Send + Sync + 'static,
+    {
+        let listener = TcpListener::bind(address)?;
+        listener.set_nonblocking(true)?;
+        let address = listener.local_addr()?;
+        let shared = Arc::new(Shared::default());
+        let (inner, talk) = (Arc::clone(&shared), Arc::new(talk));
+        let thread = thread::Builder::new().name("companion".into()).spawn(move || accept(&listener, &inner, &talk))?;
+        Ok(Server { address, shared, thread: Some(thread) })
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// How many connections there were.
+    pub fn connections(&self) -> usize {
+        self.shared.connections.load(Ordering::SeqCst)
+    }
+
+    /// Whether all connections came to their end within `time`.
+    pub fn quiet_within(&self, time: Duration) -> bool {
+        wait_until(time, || locked(&self.shared.open).is_empty())
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.shared.ended.store(true, Ordering::SeqCst);
+        for (_, stream) in locked(&self.shared.open).iter() {
+            let _ = stream.shutdown(Shutdown::Both);
+        }
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+fn accept<T>(listener: &TcpListener, shared: &Arc<Shared>, talk: &Arc<T>)
+where
+    T: Fn(TcpStream) + Send + Sync + 'static,
+{
+    while !shared.ended.load(Ordering::SeqCst) {
+        let Ok((stream, _)) = listener.accept() else {
+            thread::sleep(LOOK);
+            continue;
+        };
+        let number = shared.connections.fetch_add(1, Ordering::SeqCst);
+        let mut open = locked(&shared.open);
+        let ready = stream.set_nonblocking(false).and_then(|()| stream.set_read_timeout(Some(PATIENCE)));
+        let (Ok(()), Ok(handle), true) = (ready, stream.try_clone(), open.len() < CROWD) else { continue };
+        open.push((number, handle));
+        drop(open);
+        let (inner, talk) = (Arc::clone(shared), Arc::clone(talk));
+        let talking = thread::Builder::new().name("companion".into()).spawn(move || {
+            talk(stream);
+            locked(&inner.open).retain(|it| it.0 != number);
+        });
+        if talking.is_err() {
+            locked(&shared.open).retain(|it| it.0 != number);
+        }
+    }
+}
+
+/// The tester's address for companions, without which the area ends.
+pub fn address(lab: &Lab<'_>) -> Result<IpAddr, Stop> {
+    let text = lab.need(ADDRESS.name)?;
+    text.parse().map_err(|_| Stop::Skip(format!("--with {}={text}: this is no IP address", ADDRESS.name)))
+}
+
+/// A port of the tester's address at which nobody listens.
+pub fn deserted(lab: &Lab<'_>) -> Result<SocketAddr, Stop> {
+    let address = SocketAddr::new(address(lab)?, 0);
+    let port = TcpListener::bind(address).and_then(|it| it.local_addr());
+    port.map_err(|err| Stop::Skip(format!("companions cannot listen on {address}: {err}")))
+}
+
+/// Whether `met` was within `time`.
+pub fn wait_until(time: Duration, met: impl Fn() -> bool) -> bool {
+    let until = Instant::now() + time;
+    while !met() {
+        if until < Instant::now() {
+            return false;
+        }
+        thread::sleep(LOOK);
+    }
+    true
+}
+
+/// A lock whose holder panicked still holds what was recorded.
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+
+    use super::*;
+
+    #[test]
+    fn a_server_counts_its_guests_and_ends_with_its_owner() {
+        let address = SocketAddr::from(([127, 0, 0, 1], 0));
+        let server = Server::listen(address, |mut stream| {
+            let _ = stream.write_all(b"hello");
+            let _ = stream.read(&mut [0; 8]);
+        });
+        let server = server.unwrap();
+        let mut guest = TcpStream::connect(server.address()).unwrap();
+        let mut text = [0; 5];
+        guest.read_exact(&mut text).unwrap();
+        assert_eq!((&text, server.connections()), (b"hello", 1));
+        assert!(!server.quiet_within(Duration::ZERO));
+        let address = server.address();
+        drop(server);
+        // The connection ends with the server, and nobody listens any more.
+        guest.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+        assert_eq!(guest.read(&mut text).unwrap_or(0), 0);
+        assert!(TcpStream::connect(address).is_err());
+    }
+}

@@ -1,0 +1,363 @@
+//! What every long-running operation owes (WebAPI §2, /sys/status): one judge per member, for the polls of an area. The
+//! tags and the number of their arguments are data. It does not know what any operation does.
+
+use serde_json::{Map, Value};
+
+use super::Evidence;
+use crate::lab::operation::status_of;
+use crate::transcript::Exchange;
+use crate::verdict::Finding;
+
+/// Tags of `info` with the arguments that each needs.
+pub const INFO: &[(&str, usize)] = &[
+    ("ADJUST", 0),
+    ("RESTORE", 0),
+    ("SKIP", 0),
+    ("SPLIT", 0),
+    ("ZERO", 0),
+    ("CHKSIG", 1),
+    ("FW_DOWNLOAD", 1),
+    ("KERNEL_DOWNLOAD", 1),
+    ("SKIN_DOWNLOAD", 1),
+    ("EXTRACT", 1),
+    ("FLASH", 1),
+    ("INSTALL", 1),
+    ("VALIDATE", 0),
+    ("FINALIZE", 0),
+];
+
+/// Tags of `error` with the arguments that each needs. `INCOMPATBILE` is spelt so on the wire.
+pub const ERRORS: &[(&str, usize)] = &[
+    ("OOM", 0),
+    ("CANCELED", 0),
+    ("SRV", 1),
+    ("ALRT", 1),
+    ("PUSH", 1),
+    ("BADHDR", 1),
+    ("NOVERS", 0),
+    ("BADREG", 1),
+    ("BADTS", 1),
+    ("NOCOMMA", 1),
+    ("INVAL_INT", 1),
+    ("FILE_INVAL", 0),
+    ("FILE_READ_ERR", 1),
+    ("NO_FIRST_ROW", 0),
+    ("NO_SECOND_ROW", 0),
+    ("IN_FUTURE", 2),
+    ("LOCK_FAILED", 0),
+    ("DB_READ_ERR", 1),
+    ("WRITE_FAILED", 1),
+    ("NOT_NET_REG", 1),
+    ("NO_POS_REG", 1),
+    ("MAIL_TX_ERR", 1),
+    ("BADSIG", 0),
+    ("DOWNLOAD_FAILED", 2),
+    ("EXTRACT_FAILED", 2),
+    ("FLASH_FAILED", 1),
+    ("INCOMPATBILE", 2),
+    ("INSTALL_FAILED", 1),
+    ("INVALID_IMAGE", 0),
+    ("NO_IMAGE", 1),
+    ("NOT_NEWER", 2),
+    ("NOT_SUPPORTED", 0),
+];
+
+/// Members of a status that the documents know.
+const MEMBERS: [&str; 7] = ["args", "done", "error", "info", "progress", "result", "ts"];
+
+/// One look at an operation.
+pub struct Poll<'a> {
+    /// The label of the command that it belongs to.
+    pub operation: &'a str,
+    /// The whole exchange.
+    pub exchange: &'a Exchange,
+    /// The members of `result`.
+    pub status: Map<String, Value>,
+}
+
+/// The polls of all operations of the area whose labels begin so, in order; at least one. Each must be a status.
+pub fn polls<'a>(ev: &Evidence<'a>, start: &str) -> Result<Vec<Poll<'a>>, Finding> {
+    let mut res = Vec::new();
+    for exchange in ev.all(start)? {
+        let Some((operation, _)) = exchange.label.split_once("/poll/") else { continue };
+        exchange.result()?;
+        let status = status_of(exchange).ok_or_else(|| exchange.broken("`result` must be an object"))?;
+        res.push(Poll { operation, exchange, status });
+    }
+    if res.is_empty() {
+        return Err(Finding::NoEvidence("no command gave a token to poll".into()));
+    }
+    Ok(res)
+}
+
+/// The last status of the operation `label`, which must have come to its end.
+pub fn end<'a>(ev: &Evidence<'a>, label: &str) -> Result<(&'a Exchange, Map<String, Value>), Finding> {
+    let all = polls(ev, &format!("{label}/poll/"))?;
+    let last = all.into_iter().next_back().expect("there is at least one");
+    last.exchange.want(last.status.get("done") == Some(&Value::Bool(true)), "the operation did not end in time")?;
+    Ok((last.exchange, last.status))
+}
+
+/// The operation ended without an error.
+pub fn succeeded(ev: &Evidence<'_>, label: &str) -> Result<Finding, Finding> {
+    let (exchange, status) = end(ev, label)?;
+    exchange.want(!status.contains_key("error"), "the operation was to end without `error`")?;
+    Ok(Finding::Kept)
+}
+
+/// The operation ended with one of these tags.
+pub fn failed_with(ev: &Evidence<'_>, label: &str, tags: &[&str]) -> Result<Finding, Finding> {
+    let (exchange, status) = end(ev, label)?;
+    let tag = status.get("error").and_then(Value::as_str);
+    exchange.want(tag.is_some_and(|it| tags.contains(&it)), format!("`error` must be {}", tags.join(" or ")))?;
+    Ok(Finding::Kept)
+}
+
+/// The operation was cancelled: it ended with the tag `CANCELED`. One that was through before is a note.
+pub fn canceled(ev: &Evidence<'_>, label: &str) -> Result<Finding, Finding> {
+    let (_, status) = end(ev, label)?;
+    if !status.contains_key("error") {
+        return Ok(Finding::Quirk("the operation was through before it could be cancelled".into()));
+    }
+    failed_with(ev, label, &["CANCELED"])
+}
+
+/// `done` is a boolean in every status, and once true stays so.
+pub fn done(ev: &Evidence<'_>, start: &str) -> Result<Finding, Finding> {
+    let mut ended: Option<&str> = None;
+    for it in polls(ev, start)? {
+        let Some(done) = it.status.get("done").and_then(Value::as_bool) else {
+            return Err(it.exchange.broken("`done` must be true or false"));
+        };
+        it.exchange.want(done || ended != Some(it.operation), "what was done before must stay so")?;
+        if done {
+            ended = Some(it.operation);
+        }
+    }
+    Ok(Finding::Kept)
+}
+
+/// `ts` is a decimal string, and the same as long as the operation is known: when its record was made.
+pub fn stamp(ev: &Evidence<'_>, start: &str) -> Result<Finding, Finding> {
+    let mut before: Option<(&str, String)> = None;
+    let mut changed = false;
+    for it in polls(ev, start)? {
+        let Some(Value::String(ts)) = it.status.get("ts") else {
+            return Err(it.exchange.broken("`ts` must be a string"));
+        };
+        it.exchange.want(is_decimal(ts), "`ts` must be a decimal string")?;
+        changed |= before.as_ref().is_some_and(|(operation, old)| *operation == it.operation && old != ts);
+        before = Some((it.operation, ts.clone()));
+    }
+    if changed {
+        return Ok(Finding::Quirk("`ts` changes while the operation runs".into()));
+    }
+    Ok(Finding::Kept)
+}
+
+/// `progress`, where it is given, is written with a decimal point, from 0.0 to 1.0. A whole number stops a client.
+pub fn progress(ev: &Evidence<'_>, start: &str) -> Result<Finding, Finding> {
+    let mut seen = false;
+    for it in polls(ev, start)? {
+        let Some(progress) = it.status.get("progress") else { continue };
+        it.exchange.want(progress.is_f64(), "`progress` must be a number with a decimal point")?;
+        let value = progress.as_f64().unwrap_or(-1.0);
+        it.exchange.want((0.0..=1.0).contains(&value), "`progress` must be from 0 to 1")?;
+        seen = true;
+    }
+    if seen { Ok(Finding::Kept) } else { Err(Finding::NoEvidence("no status had `progress`".into())) }
+}
+
+/// `progress` never goes back while an operation runs.
+pub fn rising(ev: &Evidence<'_>, start: &str) -> Result<Finding, Finding> {
+    let (mut last, mut seen): (Option<(&str, f64)>, _) = (None, false);
+    for it in polls(ev, start)? {
+        let Some(value) = it.status.get("progress").and_then(Value::as_f64) else { continue };
+        if let Some((operation, before)) = last
+            && operation == it.operation
+        {
+            it.exchange.want(before <= value, format!("`progress` went back from {before}"))?;
+        }
+        last = Some((it.operation, value));
+        seen = true;
+    }
+    if seen { Ok(Finding::Kept) } else { Err(Finding::NoEvidence("no status had `progress`".into())) }
+}
+
+/// `info`, where it is given, is one of these tags. One that the documents do not know is a note, prose is a fault.
+pub fn info(ev: &Evidence<'_>, start: &str, own: &[&str]) -> Result<Finding, Finding> {
+    let mut seen = false;
+    for it in polls(ev, start)? {
+        let Some(info) = it.status.get("info") else { continue };
+        let Some(tag) = info.as_str().filter(|it| is_tag(it)) else {
+            return Err(it.exchange.broken("`info` must be a tag"));
+        };
+        if INFO.iter().any(|it| it.0 == tag) {
+            it.exchange.want(own.contains(&tag), format!("{tag} is the tag of another command"))?;
+        } else {
+            return Ok(Finding::Quirk(format!("`info` is {tag}, which the documents do not know")));
+        }
+        seen = true;
+    }
+    if seen { Ok(Finding::Kept) } else { Err(Finding::NoEvidence("no status had `info`".into())) }
+}
+
+/// `error`, where it is given, is a tag that stands in the documents. Another one is a note, prose is a fault.
+pub fn error(ev: &Evidence<'_>, start: &str) -> Result<Finding, Finding> {
+    let (mut seen, mut note) = (false, None);
+    for it in polls(ev, start)? {
+        let Some(error) = it.status.get("error") else { continue };
+        let Some(tag) = error.as_str().filter(|it| is_tag(it)) else {
+            return Err(it.exchange.broken("`error` must be a tag, never a sentence"));
+        };
+        it.exchange.want(tag != "CANCELLED", "CANCELED has one L")?;
+        it.exchange.want(tag != "INCOMPATIBLE", "the tag is spelt INCOMPATBILE")?;
+        if !ERRORS.iter().any(|it| it.0 == tag) {
+            note = Some(format!("`error` is {tag}, which the documents do not know"));
+        }
+        seen = true;
+    }
+    match note {
+        Some(note) => Ok(Finding::Quirk(note)),
+        None if seen => Ok(Finding::Kept),
+        None => Err(Finding::NoEvidence("no operation ended with an error".into())),
+    }
+}
+
+/// `args` is a list of strings, with at least as many as the tag needs: those of `error` first, else those of `info`.
+pub fn args(ev: &Evidence<'_>, start: &str) -> Result<Finding, Finding> {
+    for it in polls(ev, start)? {
+        let count = match it.status.get("args") {
+            None => 0,
+            Some(Value::Array(args)) => {
+                it.exchange.want(args.iter().all(Value::is_string), "`args` must hold strings")?;
+                args.len()
+            }
+            Some(_) => return Err(it.exchange.broken("`args` must be a list of strings")),
+        };
+        let needs = |member: &str, list: &'static [(&'static str, usize)]| {
+            let tag = it.status.get(member)?.as_str()?;
+            list.iter().find(|it| it.0 == tag).copied()
+        };
+        if let Some((tag, needed)) = needs("error", ERRORS).or_else(|| needs("info", INFO)) {
+            it.exchange.want(needed <= count, format!("{tag} needs {needed} in `args`"))?;
+        }
+    }
+    Ok(Finding::Kept)
+}
+
+/// Members without a value are left out rather than null; members that the documents do not know are a note.
+pub fn members(ev: &Evidence<'_>, start: &str) -> Result<Finding, Finding> {
+    let mut note = None;
+    for it in polls(ev, start)? {
+        for (name, value) in &it.status {
+            it.exchange.want(!value.is_null(), format!("`{name}` must be left out where it has no value"))?;
+            if !MEMBERS.contains(&name.as_str()) {
+                note = Some(format!("a status has a member `{name}`"));
+            }
+        }
+    }
+    Ok(note.map_or(Finding::Kept, Finding::Quirk))
+}
+
+/// The record is still there, and the same, at `label`, some time after the operation `operation` ended.
+pub fn lasting(ev: &Evidence<'_>, operation: &str, label: &str) -> Result<Finding, Finding> {
+    let (_, before) = end(ev, operation)?;
+    let later = ev.get(label)?;
+    later.result()?;
+    for member in ["done", "error", "result", "ts"] {
+        let now = status_of(later).and_then(|mut it| it.remove(member));
+        later.want(now.as_ref() == before.get(member), format!("`{member}` must stay as it was at the end"))?;
+    }
+    Ok(Finding::Kept)
+}
+
+/// A decimal number without sign and exponent.
+pub fn is_decimal(text: &str) -> bool {
+    let digits = |it: &str| !it.is_empty() && it.bytes().all(|it| it.is_ascii_digit());
+    match text.split_once('.') {
+        Some((whole, fraction)) => digits(whole) && digits(fraction),
+        None => digits(text),
+    }
+}
+
+/// Whether it has the form of a tag: for programs, not for people.
+fn is_tag(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|it| it.is_ascii_uppercase() || it.is_ascii_digit() || it == b'_')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{broken, kept, quirk, transcript};
+    use super::*;
+    use crate::transcript::Transcript;
+
+    type Judge = fn(&Evidence<'_>, &str) -> Result<Finding, Finding>;
+
+    fn status(bodies: &[&str]) -> Transcript {
+        let answers: Vec<_> = bodies.iter().map(|it| (200, format!("{{\"result\":{it}}}"))).collect();
+        let labels: Vec<_> = (1..=bodies.len()).map(|it| format!("op/poll/{it}")).collect();
+        transcript("a", labels.iter().zip(&answers).map(|(label, it)| (label.as_str(), it.0, it.1.as_str())))
+    }
+
+    #[track_caller]
+    fn check(judge: Judge, bodies: &[&str], expect: fn(Result<Finding, Finding>)) {
+        expect(judge(&Evidence::new(&status(bodies), "a"), ""));
+    }
+
+    #[test]
+    fn done_is_a_boolean_that_stays() {
+        check(done, &[r#"{"done":false}"#, r#"{"done":true}"#], kept);
+        check(done, &[r#"{"done":1}"#], broken);
+        check(done, &[r#"{}"#], broken);
+        check(done, &[r#"{"done":true}"#, r#"{"done":false}"#], broken);
+    }
+
+    #[test]
+    fn progress_has_a_point_a_range_and_a_direction() {
+        check(progress, &[r#"{"progress":0.0}"#, r#"{"progress":1.0}"#], kept);
+        check(progress, &[r#"{"progress":1}"#], broken);
+        check(progress, &[r#"{"progress":"0.5"}"#], broken);
+        check(progress, &[r#"{"progress":1.5}"#], broken);
+        check(rising, &[r#"{"progress":0.1}"#, r#"{"progress":0.1}"#], kept);
+        check(rising, &[r#"{"progress":0.5}"#, r#"{"progress":0.4}"#], broken);
+    }
+
+    #[test]
+    fn tags_are_known_and_have_their_arguments() {
+        let judge: Judge = |ev, start| info(ev, start, &["ZERO"]);
+        check(judge, &[r#"{"info":"ZERO"}"#], kept);
+        check(judge, &[r#"{"info":"FLASH"}"#], broken);
+        check(judge, &[r#"{"info":"Zeroing"}"#], broken);
+        check(judge, &[r#"{"info":"QUEUED"}"#], quirk);
+        check(error, &[r#"{"error":"CANCELED"}"#], kept);
+        check(error, &[r#"{"error":"CANCELLED"}"#], broken);
+        check(error, &[r#"{"error":"Bad header in line 1"}"#], broken);
+        check(error, &[r#"{"error":"INTERRUPTED"}"#], quirk);
+        check(args, &[r#"{"error":"NOT_NEWER","args":["1","2"]}"#], kept);
+        check(args, &[r#"{"error":"NOT_NEWER","args":["1"]}"#], broken);
+        check(args, &[r#"{"error":"BADHDR"}"#], broken);
+        check(args, &[r#"{"error":"OOM","args":null}"#], broken);
+        check(args, &[r#"{"info":"FLASH","args":[3]}"#], broken);
+    }
+
+    #[test]
+    fn stamps_are_strings_and_absent_members_absent() {
+        check(stamp, &[r#"{"ts":"1.5"}"#, r#"{"ts":"1.5"}"#], kept);
+        check(stamp, &[r#"{"ts":"1.5"}"#, r#"{"ts":"2.5"}"#], quirk);
+        check(stamp, &[r#"{"ts":1.5}"#], broken);
+        check(stamp, &[r#"{"ts":"1e5"}"#], broken);
+        check(members, &[r#"{"done":false,"ts":"1"}"#], kept);
+        check(members, &[r#"{"done":false,"error":null}"#], broken);
+    }
+
+    #[test]
+    fn an_end_is_what_was_said_last() {
+        let run = status(&[r#"{"done":false}"#, r#"{"done":true,"error":"BADHDR"}"#]);
+        let ev = Evidence::new(&run, "a");
+        kept(failed_with(&ev, "op", &["BADHDR"]));
+        broken(succeeded(&ev, "op"));
+        broken(canceled(&ev, "op"));
+        broken(succeeded(&Evidence::new(&status(&[r#"{"done":false}"#]), "a"), "op"));
+    }
+}

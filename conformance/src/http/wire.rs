@@ -1,0 +1,196 @@
+//! Connections to the meter: deadlines, and what went wrong in words. It knows sockets, nothing of what is said on them.
+
+use std::fmt;
+use std::io::{ErrorKind, Read, Write};
+use std::net::{TcpStream, ToSocketAddrs};
+use std::time::{Duration, Instant};
+
+use super::reply::{self, Progress, Reply};
+
+/// How long more bytes are looked for behind a reply, when the meter leaves the connection open.
+const AFTERMATH: Duration = Duration::from_millis(150);
+/// The longest reply that is read: a backup is asked for in small windows.
+const LONGEST: usize = 64 << 20;
+
+/// Where a meter is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Target {
+    /// Name or address, without brackets.
+    pub host: String,
+    /// TCP port.
+    pub port: u16,
+    /// What stands in front of every path: `/api`.
+    pub base: String,
+}
+
+impl Target {
+    /// From `http://host[:port]/base`.
+    pub fn parse(url: &str) -> Result<Target, String> {
+        let rest = match url.split_once("://") {
+            Some(("http", rest)) => rest,
+            Some(("https", _)) => {
+                return Err(format!("{url}: TLS is not spoken here; put a forwarder like socat or stunnel in between"));
+            }
+            _ => return Err(format!("{url} is not of the form http://HOST[:PORT]/api")),
+        };
+        let (host, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+        let (name, port) = match host.rsplit_once(':') {
+            Some((name, port)) if !port.ends_with(']') => {
+                (name, port.parse().map_err(|_| format!("{url}: {port} is no port"))?)
+            }
+            _ => (host, 80),
+        };
+        let name = name.trim_start_matches('[').trim_end_matches(']');
+        if name.is_empty() || path.contains(['?', '#', ' ']) {
+            return Err(format!("{url} is not of the form http://HOST[:PORT]/api"));
+        }
+        Ok(Target { host: name.into(), port, base: path.trim_end_matches('/').into() })
+    }
+
+    /// The Host field.
+    pub fn host_field(&self) -> String {
+        let host = if self.host.contains(':') { format!("[{}]", self.host) } else { self.host.clone() };
+        if self.port == 80 { host } else { format!("{host}:{}", self.port) }
+    }
+}
+
+/// Why there is no reply.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// The connection was refused.
+    Refused,
+    /// There was no way to it.
+    Unreachable(String),
+    /// The connection ended before a whole reply; so many bytes of one had come.
+    Closed(usize),
+    /// No whole reply came in time; so many bytes of one had come.
+    Silent(usize),
+    /// What came is no reply.
+    Malformed(String),
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Fault::Refused => f.write_str("the connection was refused"),
+            Fault::Unreachable(why) => write!(f, "no connection: {why}"),
+            Fault::Closed(0) => f.write_str("the connection was closed without a reply"),
+            Fault::Closed(bytes) => write!(f, "the connection was closed after {bytes} bytes of a reply"),
+            Fault::Silent(0) => f.write_str("no reply in time"),
+            Fault::Silent(bytes) => write!(f, "only {bytes} bytes of a reply in time"),
+            Fault::Malformed(why) => write!(f, "not an HTTP reply: {why}"),
+        }
+    }
+}
+
+/// An open connection.
+pub struct Connection {
+    stream: TcpStream,
+    /// What came and is not read as a reply yet.
+    buffer: Vec<u8>,
+}
+
+impl Connection {
+    /// Opens one within `timeout`.
+    pub fn open(target: &Target, timeout: Duration) -> Result<Connection, Fault> {
+        let unreachable = |err: std::io::Error| match err.kind() {
+            ErrorKind::ConnectionRefused => Fault::Refused,
+            _ => Fault::Unreachable(err.to_string()),
+        };
+        let mut last = Fault::Unreachable(format!("{} has no address", target.host));
+        for address in (target.host.as_str(), target.port).to_socket_addrs().map_err(unreachable)? {
+            match TcpStream::connect_timeout(&address, timeout) {
+                Ok(stream) => {
+                    let _ = stream.set_nodelay(true);
+                    return Ok(Connection { stream, buffer: Vec::new() });
+                }
+                Err(err) => last = unreachable(err),
+            }
+        }
+        Err(last)
+    }
+
+    /// Sends bytes. A meter may refuse and close before it has taken all, so a failure here only shows in what comes back.
+    pub fn send(&mut self, bytes: &[u8], timeout: Duration) {
+        let _ = self.stream.set_write_timeout(Some(timeout));
+        let _ = self.stream.write_all(bytes);
+    }
+
+    /// The next reply, if it is whole within `timeout`; `head` says that it answers a HEAD.
+    pub fn reply(&mut self, head: bool, timeout: Duration) -> Result<Reply, Fault> {
+        let until = Instant::now() + timeout;
+        loop {
+            let at_end = match reply::read(&self.buffer, head).map_err(Fault::Malformed)? {
+                Progress::Whole(reply, used) => {
+                    self.buffer.drain(..used);
+                    return Ok(reply);
+                }
+                Progress::More(at_end) => at_end,
+            };
+            match self.more(until) {
+                Ok(true) => {}
+                Ok(false) if at_end => {
+                    let reply = reply::read_closed(&self.buffer).ok_or(Fault::Closed(self.buffer.len()))?;
+                    self.buffer.clear();
+                    return Ok(reply);
+                }
+                Ok(false) => return Err(Fault::Closed(self.buffer.len())),
+                Err(()) => return Err(Fault::Silent(self.buffer.len())),
+            }
+        }
+    }
+
+    /// Whether the meter says something, or closes, within `time`. What it says is read by [`Connection::reply`].
+    pub fn speaks(&mut self, time: Duration) -> bool {
+        self.more(Instant::now() + time).is_ok()
+    }
+
+    /// Looks what the meter still says or whether it closes, when no more is owed; puts both into `reply`.
+    pub fn aftermath(mut self, reply: &mut Reply) {
+        let until = Instant::now() + AFTERMATH;
+        while let Ok(more) = self.more(until) {
+            if !more {
+                reply.closed = true;
+                break;
+            }
+        }
+        reply.extra = self.buffer;
+    }
+
+    /// Whether more came before the end of the connection; `Err` if the time is up.
+    fn more(&mut self, until: Instant) -> Result<bool, ()> {
+        let left = until.saturating_duration_since(Instant::now());
+        if left.is_zero() || self.buffer.len() > LONGEST {
+            return Err(());
+        }
+        let _ = self.stream.set_read_timeout(Some(left));
+        let mut chunk = [0; 16384];
+        match self.stream.read(&mut chunk) {
+            Ok(0) => Ok(false),
+            Ok(length) => {
+                self.buffer.extend_from_slice(&chunk[..length]);
+                Ok(true)
+            }
+            Err(err) if matches!(err.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => Err(()),
+            Err(err) if err.kind() == ErrorKind::Interrupted => Ok(true),
+            Err(_) => Ok(false),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_url_gives_host_port_and_base() {
+        let parse = |url| Target::parse(url).map(|it| (it.host_field(), it.port, it.base));
+        assert_eq!(parse("http://meter.lan/api"), Ok(("meter.lan".into(), 80, "/api".into())));
+        assert_eq!(parse("http://10.0.0.1:8080/api/"), Ok(("10.0.0.1:8080".into(), 8080, "/api".into())));
+        assert_eq!(parse("http://[fe80::1]:81"), Ok(("[fe80::1]:81".into(), 81, String::new())));
+        assert_eq!(parse("http://[::1]/x"), Ok(("[::1]".into(), 80, "/x".into())));
+        for url in ["meter", "https://m/api", "http:///api", "http://m:x/api", "http://m/a?b"] {
+            assert!(Target::parse(url).is_err(), "{url}");
+        }
+    }
+}

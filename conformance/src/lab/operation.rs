@@ -1,0 +1,73 @@
+//! Long-running operations: the command, then the polling of its token, all of it recorded. It knows /sys/status and
+//! nothing of what the operations do.
+
+use std::thread;
+use std::time::{Duration, Instant};
+
+use serde_json::{Map, Value};
+
+use super::{Lab, Stop};
+use crate::http::Request;
+use crate::transcript::Exchange;
+
+/// Between two polls.
+const POLL: Duration = Duration::from_millis(200);
+
+impl Lab<'_> {
+    /// Sends a command under `label` and polls its token to the end within `time`: `label/poll/1` and so on, and the last
+    /// one once more as `label/end`. Returns the members of the last status; `None` if the command gave no token, or if the
+    /// operation did not end.
+    pub fn operation(
+        &mut self,
+        label: &str,
+        request: &Request,
+        time: Duration,
+    ) -> Result<Option<Map<String, Value>>, Stop> {
+        let reply = self.send(label, request)?;
+        match token_of(&reply) {
+            Some(token) => self.follow(label, &token, time),
+            None => Ok(None),
+        }
+    }
+
+    /// Polls a token to the end within `time`, recorded as [`Lab::operation`] does.
+    pub fn follow(&mut self, label: &str, token: &str, time: Duration) -> Result<Option<Map<String, Value>>, Stop> {
+        let until = Instant::now() + time;
+        for number in 1.. {
+            let poll = self.poll(&format!("{label}/poll/{number}"), token)?;
+            let Some(status) = status_of(&poll) else { return Ok(None) };
+            if status.get("done") == Some(&Value::Bool(true)) {
+                self.transcript.exchanges.push(Exchange { label: format!("{label}/end"), ..poll });
+                return Ok(Some(status));
+            }
+            if until < Instant::now() {
+                break;
+            }
+            thread::sleep(POLL);
+        }
+        Ok(None)
+    }
+
+    /// The token that the command of that label in this area was given.
+    pub fn last_token(&self, label: &str) -> Option<String> {
+        token_of(self.transcript.exchanges.iter().rev().find(|it| it.area == self.area && it.label == label)?)
+    }
+
+    /// One look at a token's status.
+    pub fn poll(&mut self, label: &str, token: &str) -> Result<Exchange, Stop> {
+        self.get(label, &format!("/sys/status/{token}"))
+    }
+}
+
+/// The token in a command's reply.
+pub fn token_of(reply: &Exchange) -> Option<String> {
+    reply.object().ok()?.get("token")?.as_str().map(str::to_string)
+}
+
+/// The members of a status that was polled.
+pub fn status_of(poll: &Exchange) -> Option<Map<String, Value>> {
+    match poll.object().ok()?.remove("result")? {
+        Value::Object(res) => Some(res),
+        _ => None,
+    }
+}

@@ -1,0 +1,72 @@
+//! Exit statuses, as a build server sees them: 0, 1 and 2, each from a run of the program itself.
+
+mod support;
+
+use std::env;
+use std::fs;
+use std::net::TcpListener;
+use std::path::PathBuf;
+use std::process::{Command, Output};
+
+use support::lax_meter;
+
+fn program(args: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_meter-conformance"));
+    command.args(["--quiet", "--timeout", "2"]).args(args).env("METER_PASSWORD", "secret").output().unwrap()
+}
+
+fn file(name: &str) -> PathBuf {
+    env::temp_dir().join(format!("meter-conformance-exit-{}-{name}", std::process::id()))
+}
+
+#[track_caller]
+fn check(args: &[&str], status: i32, says: &str) {
+    let output = program(args);
+    let said = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(status), "{args:?}: {said}");
+    assert!(said.contains(says), "{args:?}: {said}");
+}
+
+#[test]
+fn a_run_that_cannot_be_made_is_a_two() {
+    check(&[], 2, "--url and --user are needed");
+    check(&["--nonsense"], 2, "--nonsense is no option");
+    check(&["--list", "--only", "no/such/rule"], 2, "no rule's id begins with");
+    check(&["--replay", "/no/such/file"], 2, "/no/such/file");
+    // A port that was free a moment ago.
+    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let url = format!("http://127.0.0.1:{port}/api");
+    check(&["--url", &url, "--user", "owner", "--only", "auth/login"], 2, "never answered");
+}
+
+#[test]
+fn rules_that_fail_are_a_one_and_rules_that_pass_a_zero() {
+    let (url, _) = lax_meter();
+    let meter = ["--url", &url, "--user", "owner", "--rate", "2000"];
+    let with = |more: &[&'static str]| [&meter[..], more].concat();
+    // It lets in whoever asks, with whatever password.
+    check(&with(&["--only", "auth/login/04"]), 1, "FAIL  auth/login/04");
+    check(&with(&["--only", "auth/login/02"]), 0, "1 pass, 0 fail");
+    check(&["--list"], 0, "auth/login/04");
+}
+
+#[test]
+fn a_record_is_judged_like_the_run_that_it_was_made_of() {
+    let (url, _) = lax_meter();
+    let (record, one, two) = (file("record"), file("one.json"), file("two.json"));
+    let [record, one, two] = [&record, &one, &two].map(|it| it.to_str().unwrap());
+    let meter = ["--url", &url, "--user", "owner", "--rate", "2000", "--only", "auth/login,sys/status"];
+    let live = program(&[&meter[..], &["--record", record, "--report", "json", "--out", one]].concat());
+    let replayed = program(&["--replay", record, "--only", "auth/login,sys/status", "--report", "json", "--out", two]);
+    assert_eq!((live.status.code(), replayed.status.code()), (Some(1), Some(1)));
+    assert_eq!(fs::read_to_string(one).unwrap(), fs::read_to_string(two).unwrap());
+    // The same report again has no changes, and no secret is in the record.
+    check(&["--replay", record, "--only", "auth/login,sys/status", "--compare", one], 1, "nothing changed");
+    assert!(!fs::read_to_string(record).unwrap().contains("secret"));
+    for form in ["junit", "markdown"] {
+        check(&["--replay", record, "--only", "auth/login,sys/status", "--report", form], 1, "auth/login/04");
+    }
+    for path in [record, one, two] {
+        fs::remove_file(path).unwrap();
+    }
+}
