@@ -36,4 +36,5 @@ dist *ARCHES:
 
 # A meter in QEMU, x86 or arm: every test that needs a whole machine, or the named ones.
 vm ARCH="x86" *MODULES: (dist if ARCH == "arm" { "armv7" } else { "x86_64" })
+    cargo build -q -p meter-conformance
     python3 tests/vm/run.py {{ARCH}} {{MODULES}}
