@@ -3,6 +3,7 @@
 use std::fmt::Write;
 
 use super::{Counts, rule_of};
+use crate::danger::Class;
 use crate::transcript::Transcript;
 use crate::verdict::{Finding, Verdict};
 
@@ -10,6 +11,9 @@ use crate::verdict::{Finding, Verdict};
 pub fn report(transcript: &Transcript, verdicts: &[Verdict]) -> String {
     let mut res = String::new();
     for it in verdicts {
+        if !is_allowed(transcript, it.class) {
+            continue;
+        }
         let rule = rule_of(it);
         let _ = match &it.finding {
             Finding::Kept => continue,
@@ -26,6 +30,12 @@ pub fn report(transcript: &Transcript, verdicts: &[Verdict]) -> String {
             ),
         };
     }
+    for class in Class::ALL.into_iter().filter(|it| !is_allowed(transcript, *it)) {
+        let count = verdicts.iter().filter(|it| it.class == class).count();
+        if 0 < count {
+            let _ = writeln!(res, "NOT_TESTED {count} rules of class {class}, which was not allowed");
+        }
+    }
     let counts = Counts::of(verdicts);
     let _ = writeln!(
         res,
@@ -38,4 +48,8 @@ pub fn report(transcript: &Transcript, verdicts: &[Verdict]) -> String {
         transcript.exchanges.len()
     );
     res
+}
+
+fn is_allowed(transcript: &Transcript, class: Class) -> bool {
+    class == Class::Safe || transcript.allowed.contains(&class)
 }
