@@ -1,17 +1,43 @@
 //! The closed list of verbs that touch the machine itself, and the one place that carries them out. It decides nothing:
 //! what is run comes from the configuration, when and in which order from the drivers. In bench mode nothing is
 //! touched, and the log says what would have been.
+//!
+//! The work is done by a second process, the *executor*, which keeps the rights that the service was started with; the
+//! *worker*, which speaks to the network, has none of them ([`crate::service`] parts the two). [`Platform`] is the
+//! worker's side, [`executor`] the other, `message` what they say to each other.
+
+pub mod cache;
+pub mod executor;
+mod installing;
+mod message;
 
 use std::fmt;
 use std::fs::File;
 use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
+use std::process::ExitStatus;
 use std::sync::Mutex;
 use std::time::Duration;
 
 use crate::config::{self, Command, Target};
-use crate::sys::program::{self, ProgramError, Running, Start};
-use crate::sys::{clock, fs};
+use crate::sys::channel::Channel;
+use crate::sys::clock;
+use crate::sys::program::ProgramError;
+pub use installing::Installing;
+use message::{MAX_REPLY, Reply, Request};
+
+/// The EtherType of HomePlug AV, for which alone a raw socket is opened.
+pub const HOMEPLUG_ETHERTYPE: u16 = 0x88e1;
+/// Where images lie that an installer may get, below the state folder.
+pub const IMAGES: &str = "update/image";
+
+/// How much longer than its program a verb may take: what the system does by itself has no time of its own, and syncing a
+/// slow disk takes long.
+const MARGIN: Duration = Duration::from_secs(60);
+/// The longest wait without a look at whether the asker wants to stop.
+const SLICE: Duration = Duration::from_millis(100);
 
 /// Something that only a privileged process may do to the machine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,6 +92,10 @@ pub enum PlatformError {
     Program(&'static str, ProgramError),
     /// The kernel refused to set the clock.
     Clock(io::Error),
+    /// The system refused something else.
+    System(io::Error),
+    /// The executor does not answer.
+    Gone,
 }
 
 impl fmt::Display for PlatformError {
@@ -80,6 +110,8 @@ impl fmt::Display for PlatformError {
                 f.write_str("the service is not allowed to set the clock (CAP_SYS_TIME)")
             }
             PlatformError::Clock(err) => write!(f, "the clock could not be set: {err}"),
+            PlatformError::System(err) => write!(f, "{err}"),
+            PlatformError::Gone => f.write_str("the process that would do it does not answer"),
         }
     }
 }
@@ -94,23 +126,32 @@ pub trait Hands {
     fn run(&self, verb: Verb, within: Duration) -> Result<String, PlatformError>;
 }
 
-/// Carries verbs out as the configuration says.
+/// Has verbs carried out as the configuration says.
 pub struct Platform {
-    config: config::Platform,
-    bench: bool,
+    config: config::Config,
+    requests: Channel,
     /// Bench mode's own time: what the wall clock was set to, and when on the clock of [`clock::boottime`].
     pretended: Mutex<Option<(Duration, Duration)>>,
 }
 
 impl Platform {
-    /// The executor of a configuration.
-    pub fn new(config: &config::Config) -> Platform {
-        Platform { config: config.platform.clone(), bench: config.bench, pretended: Mutex::default() }
+    /// The worker's side of a configuration; the executor is at the other end of `requests`.
+    pub fn new(config: &config::Config, requests: Channel) -> Platform {
+        Platform { config: config.clone(), requests, pretended: Mutex::default() }
+    }
+
+    /// With an executor that is no process but a thread of this one, for tests.
+    #[cfg(test)]
+    pub fn in_one_process(config: &config::Config) -> Platform {
+        let (worker, executor) = Channel::pair().expect("a pair of sockets");
+        let its = config.clone();
+        std::thread::spawn(move || executor::serve(&executor, &its));
+        Platform::new(config, worker)
     }
 
     /// Whether verbs are only logged.
     pub fn is_bench(&self) -> bool {
-        self.bench
+        self.config.bench
     }
 
     /// The meter's time since 1970: the wall clock, or in bench mode, which never sets that, what it was last set to.
@@ -124,39 +165,126 @@ impl Platform {
     /// The key of the installer of `target`, if the configuration does not say which one that is. Bench mode needs
     /// none.
     pub fn lacks_installer(&self, target: Target) -> Option<&'static str> {
-        let is_there = self.bench || self.config.install.command(target).is_some();
+        let is_there = self.is_bench() || self.config.platform.install.command(target).is_some();
         (!is_there).then_some(installer_key(target))
     }
 
     /// Starts the installer of `target` on an image, which only this meter's own folder holds and which was verified.
     /// It holds `lock` for as long as it or a child of it runs. In bench mode there is nothing to look at.
-    pub fn install(&self, target: Target, image: Image, lock: File) -> Result<Option<Running>, PlatformError> {
+    pub fn install(&self, target: Target, image: Image, lock: File) -> Result<Option<Installing>, PlatformError> {
         let key = installer_key(target);
-        let command = self.config.install.command(target);
-        if self.bench {
+        let command = self.config.platform.install.command(target);
+        if self.is_bench() {
             let name = command.map_or_else(|| "an installer".into(), |it| it.join(" "));
             log::info!("bench mode: would run {name} {}", image.path.display());
             return Ok(None);
         }
         let Some(command) = command else { return Err(PlatformError::Missing(key)) };
-        let variables =
-            [("METERD_TARGET", target.name()), ("METERD_VERSION", image.version), ("METERD_HARDWARE", image.hardware)];
-        let with = Start { argument: image.path.as_os_str(), variables: &variables, input: lock };
-        program::start(command, with).map(Some).map_err(|err| PlatformError::Program(key, err))
+        let name = image.path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let request = Request::Install { target, image: name, version: image.version.into() };
+        let asked = self.ask(&request, Some(lock.as_fd()))?;
+        match asked.reply(MARGIN, &|| false)?.0 {
+            Reply::Done(_) => Ok(Some(Installing::new(command[0].clone(), asked.own))),
+            reply => Err(refusal(reply, key, command, MARGIN)),
+        }
     }
 
-    fn command(&self, verb: Verb) -> Option<&Command> {
-        let (ntp, ptp) = (self.config.ntp.as_ref(), self.config.ptp.as_ref());
-        match verb {
-            Verb::SetClock { .. } | Verb::Sync => None,
-            Verb::WriteRtc => self.config.hwclock.as_ref(),
-            Verb::StopNtp => ntp.map(|it| &it.stop),
-            Verb::StartNtp => ntp.map(|it| &it.start),
-            Verb::NtpSources => ntp.and_then(|it| it.sources.as_ref()),
-            Verb::StopPtp => ptp.map(|it| &it.stop),
-            Verb::StartPtp => ptp.map(|it| &it.start),
-            Verb::Reboot => self.config.reboot.as_ref(),
+    /// Has the program of the configuration decrypt a provider's challenge; as soon as `stop` says so it is killed.
+    pub fn decrypt(&self, challenge: &str, within: Duration, stop: &dyn Fn() -> bool) -> Result<String, PlatformError> {
+        const KEY: &str = "providers.decrypt";
+        let Some(command) = &self.config.providers.decrypt else { return Err(PlatformError::Missing(KEY)) };
+        let asked = self.ask(&Request::Decrypt(challenge.into(), within), None)?;
+        match asked.reply(within + MARGIN, stop) {
+            Ok((Reply::Done(text), _)) => Ok(text),
+            Ok((reply, _)) => Err(refusal(reply, KEY, command, within)),
+            Err(_) if stop() => Err(PlatformError::Program(KEY, ProgramError::Stopped(command[0].clone()))),
+            Err(err) => Err(err),
         }
+    }
+
+    /// Empties the web server's cache; false if there was none.
+    pub fn clear_web_cache(&self) -> Result<bool, PlatformError> {
+        match self.ask(&Request::ClearCache, None)?.reply(MARGIN, &|| false)?.0 {
+            Reply::Done(_) => Ok(true),
+            Reply::Absent => Ok(false),
+            reply => Err(refusal(reply, "platform.web_cache_dir", &[], MARGIN)),
+        }
+    }
+
+    /// A raw socket for HomePlug frames on the interface that leads to the meter's bridge.
+    pub fn open_wire(&self) -> Result<OwnedFd, PlatformError> {
+        self.open(&Request::OpenWire, "homeplug.interface")
+    }
+
+    /// The supplicant's configuration, which holds keys and may be root's alone, for reading; what is in it is on disk.
+    pub fn open_networks(&self) -> Result<File, PlatformError> {
+        self.open(&Request::OpenNetworks, "wlan.config").map(File::from)
+    }
+
+    fn open(&self, request: &Request, key: &'static str) -> Result<OwnedFd, PlatformError> {
+        match self.ask(request, None)?.reply(MARGIN, &|| false)? {
+            (Reply::Done(_), Some(fd)) => Ok(fd),
+            (reply, _) => Err(refusal(reply, key, &[], MARGIN)),
+        }
+    }
+
+    /// Sends a request, with the socket for its reply.
+    fn ask(&self, request: &Request, beside: Option<BorrowedFd<'_>>) -> Result<Asked, PlatformError> {
+        let (own, other) = Channel::pair().map_err(PlatformError::System)?;
+        let descriptors = [Some(other.as_fd()), beside].into_iter().flatten().collect::<Vec<_>>();
+        self.requests.send(&request.encode(), &descriptors).map_err(|_| PlatformError::Gone)?;
+        Ok(Asked { own })
+    }
+}
+
+/// A request that is being carried out. Dropping it tells the executor that nobody listens any more.
+struct Asked {
+    own: Channel,
+}
+
+impl Asked {
+    /// The next reply, with the descriptor that may come beside it.
+    fn reply(&self, within: Duration, stop: &dyn Fn() -> bool) -> Result<(Reply, Option<OwnedFd>), PlatformError> {
+        let until = clock::boottime() + within;
+        while !self.own.is_ready(SLICE).map_err(PlatformError::System)? {
+            if stop() || until < clock::boottime() {
+                return Err(PlatformError::Gone);
+            }
+        }
+        let mut buffer = vec![0; MAX_REPLY];
+        let received = self.own.receive(&mut buffer).ok().flatten().ok_or(PlatformError::Gone)?;
+        let reply = Reply::decode(&buffer[..received.length]).ok_or(PlatformError::Gone)?;
+        Ok((reply, received.descriptors.into_iter().next()))
+    }
+}
+
+/// What a reply means that is no success.
+fn refusal(reply: Reply, key: &'static str, command: &[String], within: Duration) -> PlatformError {
+    let name = command.first().cloned().unwrap_or_default();
+    let program = |err| PlatformError::Program(key, err);
+    match reply {
+        Reply::Refused => PlatformError::Missing(key),
+        Reply::System(errno) => PlatformError::System(io::Error::from_raw_os_error(errno)),
+        Reply::NotStarted(errno) => program(ProgramError::Start(name, io::Error::from_raw_os_error(errno))),
+        Reply::Failed(status, said) => program(ProgramError::Failed(name, ExitStatus::from_raw(status), said)),
+        Reply::Late => program(ProgramError::Late(name, within)),
+        Reply::Stopped => program(ProgramError::Stopped(name)),
+        Reply::Done(_) | Reply::Absent | Reply::Lines(_) | Reply::Ended(_) => PlatformError::Gone,
+    }
+}
+
+/// The program of a verb.
+fn command(config: &config::Platform, verb: Verb) -> Option<&Command> {
+    let (ntp, ptp) = (config.ntp.as_ref(), config.ptp.as_ref());
+    match verb {
+        Verb::SetClock { .. } | Verb::Sync => None,
+        Verb::WriteRtc => config.hwclock.as_ref(),
+        Verb::StopNtp => ntp.map(|it| &it.stop),
+        Verb::StartNtp => ntp.map(|it| &it.start),
+        Verb::NtpSources => ntp.and_then(|it| it.sources.as_ref()),
+        Verb::StopPtp => ptp.map(|it| &it.stop),
+        Verb::StartPtp => ptp.map(|it| &it.start),
+        Verb::Reboot => config.reboot.as_ref(),
     }
 }
 
@@ -167,8 +295,6 @@ pub struct Image<'a> {
     pub path: &'a Path,
     /// Its version.
     pub version: &'a str,
-    /// The meter's hardware.
-    pub hardware: &'a str,
 }
 
 fn installer_key(target: Target) -> &'static str {
@@ -181,36 +307,30 @@ fn installer_key(target: Target) -> &'static str {
 impl Hands for Platform {
     /// Bench mode can play a reboot without being told how.
     fn offers(&self, verb: Verb) -> bool {
-        verb.key().is_none() || self.command(verb).is_some() || (self.bench && verb == Verb::Reboot)
+        let has_program = command(&self.config.platform, verb).is_some();
+        verb.key().is_none() || has_program || (self.is_bench() && verb == Verb::Reboot)
     }
 
     fn run(&self, verb: Verb, within: Duration) -> Result<String, PlatformError> {
-        let command = match verb.key() {
-            None => None,
-            Some(key) => match self.command(verb) {
-                None if !self.offers(verb) => return Err(PlatformError::Missing(key)),
-                command => command.map(|it| (key, it)),
-            },
-        };
-        if self.bench {
-            let how = command.map_or_else(|| format!("{verb:?}"), |(_, it)| it.join(" "));
+        let command = command(&self.config.platform, verb);
+        if let Some(key) = verb.key()
+            && !self.offers(verb)
+        {
+            return Err(PlatformError::Missing(key));
+        }
+        if self.is_bench() {
+            let how = command.map_or_else(|| format!("{verb:?}"), |it| it.join(" "));
             log::info!("bench mode: would run {how}");
             if let Verb::SetClock { stamp, at } = verb {
                 *self.pretended.lock().expect("nobody panics with it") = Some((stamp, at));
             }
             return Ok(String::new());
         }
-        match (verb, command) {
-            (Verb::SetClock { stamp, at }, _) => {
-                let since = clock::boottime().saturating_sub(at);
-                clock::set_wall(stamp.saturating_add(since)).map_err(PlatformError::Clock)?;
-                Ok(String::new())
-            }
-            (_, Some((key, command))) => program::run(command, within).map_err(|err| PlatformError::Program(key, err)),
-            (_, None) => {
-                fs::sync_everything();
-                Ok(String::new())
-            }
+        let asked = self.ask(&Request::Run(verb, within), None)?;
+        match asked.reply(within + MARGIN, &|| false)?.0 {
+            Reply::Done(text) => Ok(text),
+            Reply::System(errno) => Err(PlatformError::Clock(io::Error::from_raw_os_error(errno))),
+            reply => Err(refusal(reply, verb.key().unwrap_or_default(), command.map_or(&[], Vec::as_slice), within)),
         }
     }
 }
@@ -224,7 +344,7 @@ mod tests {
     fn platform(bench: bool, hwclock: Option<&[&str]>) -> Platform {
         let hwclock = hwclock.map(|it| it.iter().map(|it| it.to_string()).collect());
         let platform = config::Platform { hwclock, ..config::Platform::default() };
-        Platform::new(&config::Config { bench, platform, ..config::Config::default() })
+        Platform::in_one_process(&config::Config { bench, platform, ..config::Config::default() })
     }
 
     #[test]
