@@ -2,7 +2,7 @@
 
 mod bench;
 mod health;
-mod parting;
+pub mod parting;
 mod power;
 
 use std::fs::{File, TryLockError};
@@ -66,42 +66,58 @@ pub fn database_path(config: &Config) -> PathBuf {
 }
 
 /// What lasts from the start to the end, also when bench mode plays a reboot in between.
-struct Ground {
-    platform: Arc<Platform>,
+pub struct Ground {
+    /// The worker's way to the executor.
+    pub platform: Arc<Platform>,
     executor: Child,
     listeners: gate::Listeners,
     run_dir: PathBuf,
     boot_id: String,
+    signals: Option<Signals>,
+    _lock: File,
 }
 
-/// Serves until a signal asks to stop; an error means that it could not serve (any longer). `settings` is the file that
-/// the configuration is from.
+impl Ground {
+    /// Everything that takes rights, and then no more rights: the order matters, see [`parting`]. `settings` is the file
+    /// that the configuration is from. To be called before there is a second thread.
+    pub fn lay(config: &Config, settings: Option<&Path>) -> Result<Ground, Failure> {
+        let (platform, executor) = parting::part(config)?;
+        // Before anything lasting is done, so that no signal at any time after this kills the service halfway through it.
+        let signals = take_signals()?;
+        let user = parting::user(config)?;
+        fs::private_dir(&config.state_dir).map_err(|err| format!("{}: {err}", config.state_dir.display()))?;
+        let lock = lock(&config.state_dir)?;
+        let boot_id = boot_id(config)?;
+        tidy(config, &boot_id)?;
+        finish_cache(config);
+        let listeners = gate::open(&config.listen, config.secure_only, &config.limits)?;
+        let run_dir = run_dir(&config.state_dir, user.as_ref())?;
+        if let Some(user) = &user {
+            privilege::give(&config.state_dir, user).map_err(|err| format!("{}: {err}", config.state_dir.display()))?;
+        }
+        parting::confine(config, settings, &run_dir, user.as_ref())?;
+        let platform = Arc::new(platform);
+        Ok(Ground { platform, executor, listeners, run_dir, boot_id, signals: Some(signals), _lock: lock })
+    }
+}
+
+/// Serves until a signal asks to stop; an error means that it could not serve (any longer).
 pub fn run(
-    config: Config,
+    config: &Config,
     settings: Option<&Path>,
     reload: &dyn Fn() -> Result<Config, Failure>,
 ) -> Result<(), Failure> {
-    let (platform, executor) = parting::part(&config)?;
-    // Before anything lasting is done, so that no signal at any time after this kills the service halfway through it.
-    let mut signals = take_signals()?;
-    let user = parting::user(&config)?;
-    fs::private_dir(&config.state_dir).map_err(|err| format!("{}: {err}", config.state_dir.display()))?;
-    let _lock = lock(&config.state_dir)?;
-    let boot_id = boot_id(&config)?;
-    tidy(&config, &boot_id)?;
-    finish_cache(&config);
-    let listeners = gate::open(&config.listen, config.secure_only, &config.limits)?;
-    let run_dir = run_dir(&config.state_dir, user.as_ref())?;
-    if let Some(user) = &user {
-        privilege::give(&config.state_dir, user).map_err(|err| format!("{}: {err}", config.state_dir.display()))?;
-    }
-    parting::confine(&config, settings, &run_dir, user.as_ref())?;
-    let mut ground = Ground { platform: Arc::new(platform), executor, listeners, run_dir, boot_id };
-    while let End::Restarted = serve(&config, &ground, signals, reload)? {
-        // Clients of a bench meter find it again where it was.
-        signals = take_signals()?;
-        ground.boot_id = self::boot_id(&config)?;
-        tidy(&config, &ground.boot_id)?;
+    let mut ground = Ground::lay(config, settings)?;
+    loop {
+        let signals = ground.signals.take().map_or_else(take_signals, Ok)?;
+        match serve(config, &ground, signals, reload)? {
+            End::Stopped => break,
+            // Clients of a bench meter find it again where it was.
+            End::Restarted => {
+                ground.boot_id = boot_id(config)?;
+                tidy(config, &ground.boot_id)?;
+            }
+        }
     }
     // Where it may not be removed, the next start uses it again.
     let _ = std::fs::remove_dir(&ground.run_dir);

@@ -146,6 +146,8 @@ fn rules(config: &Config, settings: Option<&Path>, run_dir: &Path) -> Vec<(PathB
         // Names, certificates, and as a rule the configuration. What is secret in there belongs to root.
         (ETC.into(), Access::Read),
         ("/proc/sys/kernel".into(), Access::Read),
+        // How many processors there are, for the memory of threads.
+        ("/sys/devices/system/cpu".into(), Access::Read),
         ("/dev/urandom".into(), Access::Read),
         ("/dev/null".into(), Access::Device),
     ];

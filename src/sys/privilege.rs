@@ -51,7 +51,8 @@ fn give_below(path: &Path, user: &User, depth: usize) -> io::Result<()> {
         opened => opened?,
     };
     let meta = file.metadata()?;
-    if !meta.is_dir() && !(meta.is_file() && meta.nlink() == 1) {
+    let has_one_name = meta.is_file() && meta.nlink() == 1;
+    if !meta.is_dir() && !has_one_name {
         return Ok(());
     }
     // The very file that was looked at, whatever its path has come to mean.

@@ -179,8 +179,8 @@ mod tests {
             (libc::SYS_mprotect, third((libc::PROT_READ | libc::PROT_EXEC) as u64), REFUSE),
             (libc::SYS_tgkill, first(77), ALLOW),
             (libc::SYS_tgkill, first(1), REFUSE),
-            (libc::SYS_ioctl, second(libc::TIOCSTI as u64), REFUSE),
-            (libc::SYS_ioctl, second(libc::FIONBIO as u64), ALLOW),
+            (libc::SYS_ioctl, second(u64::from(libc::TIOCSTI as u32)), REFUSE),
+            (libc::SYS_ioctl, second(u64::from(libc::FIONBIO as u32)), ALLOW),
         ] {
             assert_eq!(of(number, arguments), expect, "{number} {arguments:?}");
         }

@@ -76,6 +76,7 @@ impl Drop for House {
         if let Some(http) = self.http.take() {
             http.stop();
         }
+        drop(self.listeners.take());
         let left: Vec<_> = std::fs::read_dir(&self.dir).unwrap().map(|it| it.unwrap().path()).collect();
         std::fs::remove_dir_all(&self.dir).unwrap();
         if !std::thread::panicking() {

@@ -1,5 +1,5 @@
 //! The lists: what the service's own code, SQLite and the C libraries (glibc and musl) ask of the kernel once it serves,
-//! by what it is for; and what is refused by name. `tests/counterparts/privilege.py` compares them with what is asked.
+//! by what it is for; and what is refused by name.
 
 use libc::c_long;
 
