@@ -133,7 +133,7 @@ fn handle(request: &mut Request, world: &Arc<World>) -> Answer {
     let world = world.clone();
     match request.path.as_str() {
         "/panic" => panic!("on purpose"),
-        "/big" => Answer::Now(Reply { status: 200, body: vec![b'x'; n], headers: Vec::new() }),
+        "/big" => Answer::Now(Reply { status: 200, body: vec![b'x'; n].into(), headers: Vec::new() }),
         "/hang" => {
             world.latch.wait();
             Answer::Now(Reply::json(200, &json!({})))
