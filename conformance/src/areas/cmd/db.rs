@@ -15,7 +15,8 @@ use crate::evidence::refusal;
 use crate::http::Request;
 use crate::lab::{Lab, Stop};
 use crate::verdict::Rule;
-use window::{PARAMS, Window, unchanged};
+pub use window::PARAMS;
+use window::{Window, unchanged};
 
 /// See the module.
 pub const AREA: Area = Area {

@@ -117,13 +117,10 @@ fn play(lab: &mut Lab<'_>) -> Result<(), Stop> {
         refusals::bodies(lab, PATH, bodies, time)?;
     }
     refusals::look_for_secrets(lab, AREA.name, &SECRETS);
-    let read = |name: &str| {
-        let path = lab.need(name)?;
-        fs::read_to_string(path).map_err(|err| Stop::Skip(format!("--with {name}={path}: {err}")))
-    };
-    let (targets, password) = (read(TARGETS)?, read(PASSWORD)?);
+    let (path, _) = (lab.need(TARGETS)?, lab.need(PASSWORD)?);
+    let targets = fs::read_to_string(path).map_err(|err| Stop::Skip(format!("--with {TARGETS}={path}: {err}")))?;
     let targets: Vec<_> = targets.lines().map(str::trim).filter(|it| !it.is_empty()).collect();
-    let password = password.lines().next().unwrap_or_default().to_string();
+    let password = lab.secret(PASSWORD)?.unwrap_or_default();
     let mut secrets: Vec<_> = targets.iter().filter_map(|it| it.split_once('/')).map(|it| it.1).collect();
     secrets.push(&password);
     secrets.extend(SECRETS);

@@ -48,6 +48,9 @@ impl Window {
             stamp(text).ok_or_else(|| Stop::Skip(format!("--with {name}={text}: a Unix time is expected")))
         };
         let (from, to) = (bound(lab, "db.from")?, bound(lab, "db.to")?);
+        if to <= from {
+            return Err(Stop::Skip("--with db.to=... must be later than db.from".into()));
+        }
         let list = lab.need("db.regs")?;
         let regs: Result<Vec<u64>, _> = list.split(',').map(str::parse).collect();
         let regs = regs.map_err(|_| Stop::Skip(format!("--with db.regs={list}: numbers with commas are expected")))?;
