@@ -3,8 +3,8 @@
 
 use serde_json::{Map, Value};
 
-use super::Evidence;
-use crate::lab::operation::status_of;
+use super::{Evidence, tokens};
+use crate::lab::operation::{status_of, token_of};
 use crate::transcript::Exchange;
 use crate::verdict::Finding;
 
@@ -103,6 +103,27 @@ pub fn succeeded(ev: &Evidence<'_>, label: &str) -> Result<Finding, Finding> {
     let (exchange, status) = end(ev, label)?;
     exchange.want(!status.contains_key("error"), "the operation was to end without `error`")?;
     Ok(Finding::Kept)
+}
+
+/// What a command that may take its time was to do is done: its reply has no error, and its operation, if it is one, ended
+/// without.
+pub fn carried_out(ev: &Evidence<'_>, label: &str) -> Result<Finding, Finding> {
+    let reply = ev.get(label)?;
+    let body = reply.success()?;
+    if token_of(reply).is_some() {
+        return succeeded(ev, label);
+    }
+    reply.want(body.get("status").is_some_and(Value::is_string), "`status` must be a string")?;
+    Ok(Finding::Kept)
+}
+
+/// All tokens and statuses of the area have the form that clients need.
+pub fn form(ev: &Evidence<'_>) -> Result<Finding, Finding> {
+    tokens::form(ev)?;
+    done(ev, "")?;
+    stamp(ev, "")?;
+    members(ev, "")?;
+    args(ev, "")
 }
 
 /// The operation ended with one of these tags.

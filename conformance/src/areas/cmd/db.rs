@@ -24,16 +24,9 @@ pub const AREA: Area = Area {
     class: Class::Db,
     touches: "sends bad commands for the data of db.regs between db.from and db.to",
     params: PARAMS,
-    play,
+    play: |lab| Window::give(lab, traffic),
     rules: RULES,
 };
-
-fn play(lab: &mut Lab<'_>) -> Result<(), Stop> {
-    let window = Window::open(lab)?;
-    let res = traffic(lab, &window);
-    window.close(lab)?;
-    res
-}
 
 fn traffic(lab: &mut Lab<'_>, window: &Window) -> Result<(), Stop> {
     let path = "/cmd/db";

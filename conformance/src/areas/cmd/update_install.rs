@@ -231,6 +231,7 @@ const RULES: &[Rule] = &[
             if ev.get("install").is_ok() && ev.get("forced").is_err() {
                 return Err(Finding::NoEvidence("needs --with update.installed-version=...".into()));
             }
+            ev.get("forced")?.success()?;
             status::succeeded(ev, "forced")
         },
     ),

@@ -18,19 +18,12 @@ pub const AREA: Area = Area {
     class: Class::Db,
     touches: "restores db.regs between db.from and db.to, and cancels that",
     params: PARAMS,
-    play,
+    play: |lab| Window::give(lab, traffic),
     rules: RULES,
 };
 
 /// Tags of `info` that the database has.
 pub const INFO: &[&str] = &["ADJUST", "RESTORE", "SKIP", "SPLIT", "ZERO"];
-
-fn play(lab: &mut Lab<'_>) -> Result<(), Stop> {
-    let window = Window::open(lab)?;
-    let res = traffic(lab, &window);
-    window.close(lab)?;
-    res
-}
 
 fn traffic(lab: &mut Lab<'_>, window: &Window) -> Result<(), Stop> {
     window.run_aside(lab, "zero", &window.zero(&window.regs))?;

@@ -41,6 +41,14 @@ pub struct Window {
 }
 
 impl Window {
+    /// Gives the window up to `traffic`, and puts everything back, whatever became of it.
+    pub fn give(lab: &mut Lab<'_>, traffic: fn(&mut Lab<'_>, &Window) -> Result<(), Stop>) -> Result<(), Stop> {
+        let window = Window::open(lab)?;
+        let res = traffic(lab, &window);
+        window.close(lab)?;
+        res
+    }
+
     /// Takes the backup. Ends the area if the tester named no window, or if the meter gives no backup of it.
     pub fn open(lab: &mut Lab<'_>) -> Result<Window, Stop> {
         let bound = |lab: &Lab<'_>, name: &str| {
