@@ -317,6 +317,12 @@ impl Client {
         self.answer()
     }
 
+    /// The answer to a request, or what went wrong before it was whole.
+    pub fn try_answer_to(&mut self, request: &str) -> Result<Got, String> {
+        self.stream.write_all(request.as_bytes()).map_err(|err| err.kind().to_string())?;
+        self.try_answer(false)
+    }
+
     /// The next answer, whole.
     #[track_caller]
     pub fn answer(&mut self) -> Got {
