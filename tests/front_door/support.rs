@@ -143,7 +143,7 @@ fn handle(request: &mut Request, world: &Arc<World>) -> Answer {
     let world = world.clone();
     match request.path.as_str() {
         "/panic" => panic!("on purpose"),
-        "/big" => Answer::Now(Reply { status: 200, body: vec![b'x'; n], headers: Vec::new() }),
+        "/big" => Answer::Now(Reply { status: 200, body: vec![b'x'; n].into(), headers: Vec::new() }),
         "/hang" => {
             world.latch.wait();
             Answer::Now(Reply::json(200, &json!({})))
@@ -315,6 +315,12 @@ impl Client {
     pub fn ask(&mut self, request: &str) -> Got {
         self.send(request);
         self.answer()
+    }
+
+    /// The answer to a request, or what went wrong before it was whole.
+    pub fn try_answer_to(&mut self, request: &str) -> Result<Got, String> {
+        self.stream.write_all(request.as_bytes()).map_err(|err| err.kind().to_string())?;
+        self.try_answer(false)
     }
 
     /// The next answer, whole.
