@@ -84,8 +84,8 @@ class Vm:
     """One machine with one persistent disk."""
 
     host = "10.0.2.2"
-    # For scripts: the process that serves; beside it there is the one that touches the machine.
-    worker = "$(pgrep -P $(cat /run/meterd.pid) meterd)"
+    # For scripts: the process that serves; the one that touches the machine was forked from it, and is the younger.
+    worker = "$(pidof meterd | tr ' ' '\\n' | sort -n | head -n 1)"
 
     def __init__(self, arch, ram=None, binary=None):
         self.arch = arch
