@@ -57,7 +57,7 @@ fn run(invocation: &Invocation) -> Result<(), Failure> {
     match &invocation.action {
         Action::Help => print(HELP),
         Action::Version => print(concat!("meterd ", env!("CARGO_PKG_VERSION"), "\n")),
-        Action::Serve => service::run(load()?, &load),
+        Action::Serve => service::run(&load()?, invocation.config.as_deref(), &load),
         Action::UserSet { name, privileges } => {
             let config = own(load()?)?;
             let mut password = String::new();

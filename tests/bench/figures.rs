@@ -296,7 +296,7 @@ fn resident(binary: &Path, chunks: &[restore::Chunk], scale: &Scale) {
         all[2].push(peak(&meter, || _ = restore::ahead_over_http(&meter, chunks)));
         meter.stop();
         for (at, run) in [(3, Outward::update as fn(&Outward, &Meter)), (4, Outward::mail)] {
-            let meter = Meter::configured(binary, &fresh("resident"), &outward.keys());
+            let meter = Meter::start_with(binary, &fresh("resident"), &outward.keys());
             all[at].push(peak(&meter, || run(&outward, &meter)));
             meter.stop();
         }

@@ -1,6 +1,6 @@
 //! The service under measurement: a process of its own, spoken to over plain sockets.
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -22,18 +22,16 @@ pub struct Meter {
 impl Meter {
     /// Starts `binary` on `state`.
     pub fn start(binary: &Path, state: &Path) -> Meter {
-        Meter::configured(binary, state, &serde_json::json!({}))
+        Meter::start_with(binary, state, "")
     }
 
-    /// The same with more keys of the configuration.
-    pub fn configured(binary: &Path, state: &Path, more: &serde_json::Value) -> Meter {
-        let port = crate::peers::free_port();
+    /// The same with further keys in the configuration, each with a comma in front.
+    pub fn start_with(binary: &Path, state: &Path, keys: &str) -> Meter {
+        let port = free_port();
         let addr: SocketAddr = ([127, 0, 0, 1], port).into();
         let config = state.with_extension("json");
-        let mut keys = more.clone();
-        keys["listen"] = serde_json::json!([addr.to_string()]);
-        keys["state_dir"] = serde_json::json!(state);
-        std::fs::write(&config, keys.to_string()).unwrap();
+        let text = format!(r#"{{"listen": ["{addr}"], "state_dir": "{}"{keys}}}"#, state.display());
+        std::fs::write(&config, text).unwrap();
         set_password(binary, &config);
         let started = Instant::now();
         let child = Command::new(binary)
@@ -58,8 +56,16 @@ impl Meter {
         res
     }
 
-    fn login(&self) -> String {
-        let (_, body) = self.exchange("GET", "/auth/unauthorized", b"");
+    /// The process that was started; the service has more than one.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Logs in with the right password.
+    pub fn login(&self) -> String {
+        let mut stream = self.connect();
+        stream.write_all(b"GET /auth/unauthorized HTTP/1.1\r\nHost: m\r\n\r\n").unwrap();
+        let (_, body) = answer(&mut BufReader::new(stream));
         let challenge: serde_json::Value = serde_json::from_slice(&body).unwrap();
         let (rlm, nnc) = (challenge["rlm"].as_str().unwrap(), challenge["nnc"].as_str().unwrap());
         let hash = md5(&format!("{}:{nnc}:c", md5(&format!("owner:{rlm}:{PASSWORD}"))));
@@ -127,11 +133,6 @@ impl Meter {
         self.finish(&token);
     }
 
-    /// The process that was started; the service may have more, see [`crate::memory`].
-    pub fn pid(&self) -> u32 {
-        self.child.id()
-    }
-
     /// Downloads a backup of everything: its bytes, as they come over the wire.
     pub fn backup(&self) -> usize {
         let mut stream = self.connect();
@@ -165,6 +166,11 @@ impl Drop for Meter {
     }
 }
 
+/// A port that nobody listens on.
+pub fn free_port() -> u16 {
+    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
 fn set_password(binary: &Path, config: &Path) {
     let mut child = Command::new(binary)
         .args(["user", "set", "owner", "--config", config.to_str().unwrap()])
@@ -181,13 +187,18 @@ fn md5(text: &str) -> String {
 
 /// Reads one answer with a Content-Length.
 pub fn answer(stream: &mut BufReader<TcpStream>) -> (u16, Vec<u8>) {
+    try_answer(stream).unwrap()
+}
+
+/// The same, if it comes.
+pub fn try_answer(stream: &mut BufReader<TcpStream>) -> io::Result<(u16, Vec<u8>)> {
     let mut line = String::new();
-    stream.read_line(&mut line).unwrap();
-    let status = line.split(' ').nth(1).and_then(|it| it.parse().ok()).unwrap_or_else(|| panic!("{line:?}"));
+    stream.read_line(&mut line)?;
+    let status = line.split(' ').nth(1).and_then(|it| it.parse().ok()).ok_or(io::ErrorKind::UnexpectedEof)?;
     let mut length = 0;
     loop {
         line.clear();
-        stream.read_line(&mut line).unwrap();
+        stream.read_line(&mut line)?;
         if line.trim().is_empty() {
             break;
         }
@@ -196,8 +207,8 @@ pub fn answer(stream: &mut BufReader<TcpStream>) -> (u16, Vec<u8>) {
         }
     }
     let mut body = vec![0; length];
-    stream.read_exact(&mut body).unwrap();
-    (status, body)
+    stream.read_exact(&mut body)?;
+    Ok((status, body))
 }
 
 /// Where this run keeps everything; removed at its end.

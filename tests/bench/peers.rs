@@ -7,6 +7,8 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use crate::meter::free_port;
+
 /// As long as the answer of a cancellation.
 const ANSWER: &str = r#"{"error":"token: unknown; nothing was cancelled."}"#;
 
@@ -26,10 +28,6 @@ impl Drop for Peer {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
-}
-
-pub fn free_port() -> u16 {
-    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
 fn peer(name: &'static str, mut command: Command, port: u16, path: &'static str, keeps: bool) -> Peer {
