@@ -8,9 +8,23 @@ run:
 test *PARTS:
     tests/run {{PARTS}}
 
-# The figures of the README, as ratios against peers of the same run.
-bench: (dist "x86_64")
-    METERD_STATIC=target/dist/meterd-x86_64 cargo bench --bench figures
+# The figures of the README, against peers of the same run, and the chart; `--quick` for a glance, or names of sections.
+bench *ARGS: (dist "x86_64")
+    METERD_STATIC=$PWD/target/dist/meterd-x86_64 cargo bench --bench figures -- {{ARGS}}
+
+# Mixed real use at ten times the expected rate, with faults: does anything grow, is anything lost?
+soak MINUTES="20" SEED="1":
+    cargo build -q --release
+    target/venv/bin/python tests/counterparts/soak.py {{MINUTES}} {{SEED}}
+
+# What is linked into the static binaries, as CycloneDX.
+sbom *ARCHES:
+    init/sbom.py {{ARCHES}}
+
+# What deny.toml allows, asked of cargo-deny, which is built for some minutes the first time.
+deny *CHECKS="licenses bans sources":
+    [ -x target/tools/bin/cargo-deny ] || cargo install --locked --root target/tools cargo-deny
+    PATH="$PWD/target/tools/bin:$PATH" cargo deny check {{CHECKS}}
 
 # Kill the service at 500 points of restore, zero and split.
 kill-sweep POINTS="500" SEED="1":
