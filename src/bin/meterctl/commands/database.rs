@@ -106,10 +106,11 @@ pub fn backup_first(session: &mut Session, first: &BackupFirst, wanted: &Wanted)
 
 /// Writes rows to a file that appears when it is whole; how many.
 fn save(session: &mut Session, out: &Path, wanted: &Wanted) -> Result<u64, Failure> {
+    session.contact()?;
     let mut rows = Readback::open(session, wanted.to)?;
     let mut survey = Survey::new(&rows.backup().registers, wanted);
     let bar = session.terminal.bar("backup", Unit::Rows, 0);
-    let mut written = 0;
+    let mut written = 0u64;
     let mut row = Row::default();
     write_whole(out, |sink| {
         let put = |sink: &mut dyn Write, bytes: &[u8]| sink.write_all(bytes).map_err(|err| Failure::file(out, err));
@@ -122,7 +123,7 @@ fn save(session: &mut Session, out: &Path, wanted: &Wanted) -> Result<u64, Failu
             row.line.push(b'\n');
             put(sink, &row.line)?;
             written += 1;
-            if written % 512 == 0 {
+            if written.is_multiple_of(512) {
                 bar.at(written);
                 bar.says(&format!("back to {}", shown(row.ts)));
             }
