@@ -3,6 +3,7 @@ the maker's own description, which checks what it is sent against it."""
 
 import json
 import os
+import subprocess
 
 from conformance_prism import Prism, with_a_login
 from meter import backup_text
@@ -88,10 +89,31 @@ def rest(tally, ctl, meter):
     status, _, err = ctl.run("test-email", "me@example.test")
     tally.check("lax: test-email with a loose status", status == 0, err)
     tally.check("lax: test-remote", ctl.run("test-remote", "coap", "192.0.2.1")[0] == 0)
+    status, reply = ctl.json("update", "install", "fw", "--yes")
+    tally.check("lax: an update that reboots by itself is seen down and up", status == 0 and 1 < reply["up_after"], reply)
     status, reply = ctl.json("reboot", "--wait", "--yes")
     tally.check("lax: the way down and up without uptime", status == 0 and 1 < reply["up_after"], reply)
     tally.check("lax: set-time is missed in words", ctl.run("set-time", "now")[0] == 5)
     tally.check("lax: logout", ctl.run("logout")[0] == 0 and meter.token is None)
+
+
+def https(tally, folder):
+    """A meter with a certificate of its own, as most have."""
+    files = [os.path.join(folder, it) for it in ("meter.pem", "meter.key")]
+    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "30", "-subj", "/CN=meter"]
+    names = ["-addext", "subjectAltName=IP:127.0.0.1", "-addext", "basicConstraints=critical,CA:FALSE"]
+    subprocess.run([*command, *names, "-out", files[0], "-keyout", files[1]], check=True, capture_output=True)
+    with LaxMeter(certificate=files) as meter:
+        ctl = Ctl(meter.url)
+        status, _, err = ctl.run("whoami")
+        tally.check("https: a stranger's certificate is refused with advice", status == 1 and "--cacert" in err, err)
+        tally.check("https: nothing was sent to it", not meter.nonces, meter.nonces)
+        status, out, err = ctl.run("whoami", "--cacert", files[0])
+        tally.check("https: a named one is trusted", status == 0 and "save" in out, err)
+        tally.check("https: or none is verified", ctl.run("whoami", "--insecure")[0] == 0)
+        status, _, err = ctl.run("whoami", "--cacert", files[1])
+        tally.check("https: a file without a certificate is named", status == 6 and "meter.key" in err, err)
+    return [ctl]
 
 
 def prism(tally, folder):
@@ -136,6 +158,6 @@ def prism(tally, folder):
 
 
 def run(tally, folder):
-    users = lax(tally, folder) + prism(tally, folder)
+    users = lax(tally, folder) + https(tally, folder) + prism(tally, folder)
     leaks = [it for user in users for it in user.leaks]
     tally.check("no stranger makes it show a secret", not leaks, leaks)
