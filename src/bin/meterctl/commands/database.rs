@@ -183,14 +183,9 @@ fn write_whole(out: &Path, write: impl FnOnce(&mut dyn Write) -> Result<(), Fail
 
 /// A name that says of which meter and when.
 fn file_name(session: &Session) -> String {
-    let host = session.base().split("://").nth(1).unwrap_or("meter");
-    let host: String = host
-        .split('/')
-        .next()
-        .unwrap_or(host)
-        .chars()
-        .filter(|it| it.is_ascii_alphanumeric() || ".-".contains(*it))
-        .collect();
+    let host = session.base().split("://").nth(1).and_then(|it| it.split('/').next()).unwrap_or("meter");
+    let plain = |it: char| if it.is_ascii_alphanumeric() || it == '.' { it } else { '-' };
+    let host: String = host.chars().map(plain).collect();
     format!("backup-{host}-{}.txt.gz", compact(Moment::now().seconds))
 }
 
