@@ -11,8 +11,8 @@ import threading
 import time
 
 import disk
-from meter import BINARY, PASSWORD, Client, Tally
-from scenario import Service
+from scenario import PASSWORD, Client, Service
+from meter import BINARY, Tally
 
 # By which a process that was left over is known.
 SLEEP = f"3600.{os.getpid()}"
@@ -124,6 +124,7 @@ def rebooting(tally):
 
 def main():
     tally = Tally()
+    disk.library()
     # Beside each other, because all of it is waiting.
     jobs = [threading.Thread(target=setting_time, args=(tally, name)) for name in TIMES]
     jobs.append(threading.Thread(target=rebooting, args=(tally,)))
