@@ -23,6 +23,7 @@ use signal_hook::iterator::{Handle, Signals};
 use crate::api::{self, App};
 use crate::auth::Auth;
 use crate::config::{Config, Listen};
+use crate::drivers::register_db::schema;
 use crate::drivers::{self, cache, factory, update, wlan};
 use crate::ops::token::hex;
 use crate::ops::{Store, Table, staging};
@@ -104,6 +105,8 @@ fn serve(config: &Config, reload: &dyn Fn() -> Result<Config, Failure>) -> Resul
     // In bench mode the service's own start stands for the machine's.
     let boot_id = if config.bench { random::name() } else { host::boot_id()? };
     tidy(config, &boot_id)?;
+    // Before anything else in the folder is read: one that a newer version has written is not for this one.
+    schema::open(&database_path(config)).map_err(|err| format!("{}: {err}", config.state_dir.display()))?;
     let password = if config.bench { bench::prepare(config)? } else { None };
     let app = Arc::new(open(config, boot_id, &events, Arc::clone(&fatal))?);
     let handler = {
