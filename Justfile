@@ -26,9 +26,22 @@ mutants *NAMES:
     cargo build -q --release
     METERD=$PWD/target/release/meterd cargo test -q -p meter-conformance --test mutants -- --all {{NAMES}}
 
+# Attack the service in every known way, with and without the limits of a small machine; NAMES choose some.
+attack *NAMES:
+    cargo build -q --release
+    cargo run -q --example attack -- {{NAMES}}
+
+# Many random sequences of requests against the whole service and the model of its database.
+sequences COUNT="200":
+    METERD_SEQUENCES={{COUNT}} cargo test -q --test service_model
+
 # Fuzz one target for a while.
 fuzz TARGET SECONDS="900":
-    cd fuzz && cargo +nightly fuzz run {{TARGET}} -- -max_total_time={{SECONDS}}
+    FUZZ_TARGETS={{TARGET}} FUZZ_SECONDS={{SECONDS}} tests/run fuzz
+
+# Fuzz every target.
+fuzz-all SECONDS="180":
+    FUZZ_TARGETS=all FUZZ_SECONDS={{SECONDS}} tests/run fuzz
 
 # Static binaries for x86-64, ARM64 and ARMv7 into target/dist.
 dist *ARCHES:

@@ -48,7 +48,7 @@ pub struct App {
     /// The folder of staged files.
     pub staged: PathBuf,
     /// What touches the machine itself.
-    pub platform: Platform,
+    pub platform: Arc<Platform>,
     /// What is known of the last boot.
     pub boot: Boot,
     /// Which boot of the machine this is.

@@ -1,6 +1,6 @@
 //! The service under measurement: a process of its own, spoken to over plain sockets.
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -22,10 +22,15 @@ pub struct Meter {
 impl Meter {
     /// Starts `binary` on `state`.
     pub fn start(binary: &Path, state: &Path) -> Meter {
+        Meter::start_with(binary, state, "")
+    }
+
+    /// The same with further keys in the configuration, each with a comma in front.
+    pub fn start_with(binary: &Path, state: &Path, keys: &str) -> Meter {
         let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let addr: SocketAddr = ([127, 0, 0, 1], port).into();
         let config = state.with_extension("json");
-        let text = format!(r#"{{"listen": ["{addr}"], "state_dir": "{}"}}"#, state.display());
+        let text = format!(r#"{{"listen": ["{addr}"], "state_dir": "{}"{keys}}}"#, state.display());
         std::fs::write(&config, text).unwrap();
         set_password(binary, &config);
         let started = Instant::now();
@@ -51,8 +56,16 @@ impl Meter {
         res
     }
 
-    fn login(&self) -> String {
-        let (_, body) = self.exchange("GET", "/auth/unauthorized", b"");
+    /// The service's process.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Logs in with the right password.
+    pub fn login(&self) -> String {
+        let mut stream = self.connect();
+        stream.write_all(b"GET /auth/unauthorized HTTP/1.1\r\nHost: m\r\n\r\n").unwrap();
+        let (_, body) = answer(&mut BufReader::new(stream));
         let challenge: serde_json::Value = serde_json::from_slice(&body).unwrap();
         let (rlm, nnc) = (challenge["rlm"].as_str().unwrap(), challenge["nnc"].as_str().unwrap());
         let hash = md5(&format!("{}:{nnc}:c", md5(&format!("owner:{rlm}:{PASSWORD}"))));
@@ -163,13 +176,18 @@ fn md5(text: &str) -> String {
 
 /// Reads one answer with a Content-Length.
 pub fn answer(stream: &mut BufReader<TcpStream>) -> (u16, Vec<u8>) {
+    try_answer(stream).unwrap()
+}
+
+/// The same, if it comes.
+pub fn try_answer(stream: &mut BufReader<TcpStream>) -> io::Result<(u16, Vec<u8>)> {
     let mut line = String::new();
-    stream.read_line(&mut line).unwrap();
-    let status = line.split(' ').nth(1).and_then(|it| it.parse().ok()).unwrap_or_else(|| panic!("{line:?}"));
+    stream.read_line(&mut line)?;
+    let status = line.split(' ').nth(1).and_then(|it| it.parse().ok()).ok_or(io::ErrorKind::UnexpectedEof)?;
     let mut length = 0;
     loop {
         line.clear();
-        stream.read_line(&mut line).unwrap();
+        stream.read_line(&mut line)?;
         if line.trim().is_empty() {
             break;
         }
@@ -178,8 +196,8 @@ pub fn answer(stream: &mut BufReader<TcpStream>) -> (u16, Vec<u8>) {
         }
     }
     let mut body = vec![0; length];
-    stream.read_exact(&mut body).unwrap();
-    (status, body)
+    stream.read_exact(&mut body)?;
+    Ok((status, body))
 }
 
 /// Where this run keeps everything; removed at its end.

@@ -1,13 +1,13 @@
-//! Operations whose tokens or status are wrong, shown with those of the database.
+//! Operations whose tokens or status are wrong, shown mostly with those of the database.
 
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
-use super::{Mutant, fine, has, replace};
+use super::{Mutant, fine, has, replace, status};
 use crate::message::Message;
 use crate::proxy::Meter;
 
 pub static MUTANTS: &[Mutant] = &[
-    Mutant::new("status/tokens-of-sixteen-digits", &["cmd/db/status/02"], |call, meter| {
+    Mutant::new("status/tokens-of-sixteen-digits", &["cmd/db/status/02", "cmd/update/install/10"], |call, meter| {
         renamed(call, meter, |real, _| real[..16].to_string())
     }),
     Mutant::new("status/tokens-in-capitals", &["cmd/db/status/02"], |call, meter| {
@@ -139,15 +139,6 @@ pub static MUTANTS: &[Mutant] = &[
     }),
 ];
 
-/// Changes the members of every operation's status.
-fn status(call: Message, meter: &Meter, change: impl FnOnce(&mut Map<String, Value>)) -> Message {
-    super::at(call, meter, "/sys/status/", |it| {
-        if let Some(members) = it["result"].as_object_mut() {
-            change(members);
-        }
-    })
-}
-
 /// Gives operations other tokens, which mean the same.
 fn renamed(mut call: Message, meter: &Meter, name: impl FnOnce(&str, u64) -> String) -> Message {
     let path = call.path().to_string();
@@ -164,7 +155,7 @@ fn renamed(mut call: Message, meter: &Meter, name: impl FnOnce(&str, u64) -> Str
     replace(
         &call,
         meter,
-        |it| path == "/cmd/db" && has(it, "token"),
+        |it| path.starts_with("/cmd/") && has(it, "token"),
         |it| {
             it.members(|it| {
                 let real = it["token"].as_str().unwrap_or_default().to_string();

@@ -1,0 +1,80 @@
+//! Takes the secrets out of a transcript: those that are told by the names of members and fields, and those that the tester
+//! named, in whatever words a meter repeats them.
+
+use serde_json::Value;
+
+use super::{Transcript, masked};
+
+/// A shorter secret would be found in every other word, and is soon guessed anyway.
+const SHORTEST: usize = 4;
+
+impl Transcript {
+    /// The same without secrets. The logins' tokens stay, because rules read them; they end with the run.
+    pub fn sealed(mut self) -> Transcript {
+        let mut secrets: Vec<String> = std::mem::take(&mut self.secrets);
+        let quoted = |it: &String| Value::from(it.as_str()).to_string();
+        let escaped = secrets.iter().map(quoted).map(|it| it[1..it.len() - 1].to_string());
+        secrets = escaped.chain(secrets.iter().cloned()).filter(|it| SHORTEST <= it.chars().count()).collect();
+        // The longest first: one may be a part of another.
+        secrets.sort_by_key(|it| std::cmp::Reverse(it.len()));
+        secrets.dedup();
+        let plain = |text: &str| secrets.iter().fold(text.to_string(), |text, it| text.replace(it.as_str(), "***"));
+        let bytes = |bytes: &mut Vec<u8>| {
+            *bytes = match std::str::from_utf8(bytes) {
+                Ok(text) => plain(&masked(text, false)).into_bytes(),
+                // A character for each byte, and back: what is no text may have a password in it all the same.
+                Err(_) => {
+                    let text = masked(&bytes.iter().map(|it| char::from(*it)).collect::<String>(), false);
+                    plain(&text).chars().map(|it| u8::try_from(u32::from(it)).unwrap_or(b'?')).collect()
+                }
+            }
+        };
+        for it in &mut self.exchanges {
+            bytes(&mut it.sent);
+            if let Ok(reply) = &mut it.answer {
+                bytes(&mut reply.body);
+                bytes(&mut reply.extra);
+                reply.headers.iter_mut().for_each(|it| it.1 = plain(&it.1));
+            }
+        }
+        self.facts.values_mut().for_each(|it| each_text(it, &plain));
+        self.stopped.values_mut().chain(&mut self.gone).for_each(|it| *it = plain(it));
+        self
+    }
+}
+
+fn each_text(value: &mut Value, change: &dyn Fn(&str) -> String) {
+    match value {
+        Value::String(text) => *text = change(text),
+        Value::Array(all) => all.iter_mut().for_each(|it| each_text(it, change)),
+        Value::Object(all) => all.values_mut().for_each(|it| each_text(it, change)),
+        _ => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use crate::evidence::testing::{exchange, transcript};
+    use crate::http::Fault;
+
+    #[test]
+    fn no_secret_is_left_in_whatever_words_it_came_back() {
+        let answer = r#"{"error":"correct \"horse\" is wrong; key correct \"horse\" battery"}"#;
+        let mut run = transcript("a", [("x", 200, answer)]);
+        let sent = b"POST / HTTP/1.1\r\nAuthorization: Bearer a.b.c\r\n\r\n{\"password\":\"hunter2\",\"x\":\"\xff\"}";
+        run.exchanges.push(exchange("a", "y", 0.0, sent, 200, "{}"));
+        run.facts.insert("a/seen".into(), json!([{"line": "AUTH correct \"horse\""}]));
+        run.stopped.insert("a".into(), "no login: correct \"horse\"".into());
+        run.exchanges[1].answer = Err(Fault::Closed(0));
+        run.secrets = vec!["correct \"horse\"".into(), "correct \"horse\" battery".into(), "no".into()];
+        let sealed = run.sealed();
+        let body = &sealed.exchanges[0].answer.as_ref().unwrap().body;
+        assert_eq!(String::from_utf8_lossy(body), r#"{"error":"*** is wrong; key ***"}"#);
+        assert!(sealed.exchanges[1].sent.ends_with(b"Bearer ***\r\n\r\n{\"password\":\"***\",\"x\":\"\xff\"}"));
+        assert_eq!(sealed.facts["a/seen"], json!([{"line": "AUTH ***"}]));
+        assert_eq!(sealed.stopped["a"], "no login: ***");
+        assert!(sealed.secrets.is_empty());
+    }
+}
