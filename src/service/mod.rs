@@ -22,6 +22,7 @@ use signal_hook::iterator::{Handle, Signals};
 use crate::api::{self, App};
 use crate::auth::Auth;
 use crate::config::Config;
+use crate::drivers::register_db::schema;
 use crate::drivers::{self, factory, update, wlan};
 use crate::ops::token::hex;
 use crate::ops::{Store, Table, staging};
@@ -163,6 +164,8 @@ fn serve(
     };
     let fatal: Arc<dyn Fn(String) + Send + Sync> = Arc::new(fatal);
 
+    // Before anything else in the folder is read: one that a newer version has written is not for this one.
+    schema::open(&database_path(config)).map_err(|err| format!("{}: {err}", config.state_dir.display()))?;
     let password = if config.bench { bench::prepare(config)? } else { None };
     let app = Arc::new(open(config, ground, &events, Arc::clone(&fatal))?);
     let handler = {
