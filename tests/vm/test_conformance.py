@@ -33,7 +33,7 @@ bssid=02:00:00:00:01:01
 ssid=Unlocked
 """
 # One channel to scan: most of the time of this test would go into that.
-SUPPLICANT = "ctrl_interface=/run/wpa_supplicant\nupdate_config=1\nfreq_list=2437\n"
+SUPPLICANT = "ctrl_interface=DIR=/run/wpa_supplicant GROUP=netdev\nupdate_config=1\nfreq_list=2437\n"
 INIT = "/etc/init.d/S60wlan"
 ROWS = 200
 # What no such meter can show, by the beginning of the reason.
