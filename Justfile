@@ -26,10 +26,14 @@ deny *CHECKS="licenses bans sources":
     [ -x target/tools/bin/cargo-deny ] || cargo install --locked --root target/tools cargo-deny
     PATH="$PWD/target/tools/bin:$PATH" cargo deny check {{CHECKS}}
 
-# Kill the service at 500 points of restore, zero and split.
-kill-sweep POINTS="500" SEED="1":
-    cargo build --release
-    python3 tests/counterparts/kill_sweep.py {{POINTS}} {{SEED}}
+# Cut the power and fail the disk at every point of everything that is kept, or at N of each, or of the named ones.
+faults N="0" *NAMES:
+    cargo build --release --bin meterd
+    target/venv/bin/python tests/faults/sweep.py --cuts {{N}} --errors {{N}} {{NAMES}}
+
+# Cut the power of a meter in QEMU 24 times, or N times, over every command that writes.
+power-cuts N="24": (dist "x86_64")
+    POWER_CUTS={{N}} python3 tests/vm/run.py x86 test_cuts
 
 # The conformance suite on a bench with every class allowed, on its own record, and on a mock by Prism.
 conformance:
@@ -57,9 +61,9 @@ fuzz TARGET SECONDS="900":
 fuzz-all SECONDS="180":
     FUZZ_TARGETS=all FUZZ_SECONDS={{SECONDS}} tests/run fuzz
 
-# Static binaries for x86-64, ARM64 and ARMv7 into target/dist.
-dist *ARCHES:
-    init/dist.sh {{ARCHES}}
+# All that is given away, or the named parts of it, with checksums into target/dist.
+dist *PARTS:
+    init/dist.sh {{PARTS}}
 
 # A meter in QEMU, x86 or arm: every test that needs a whole machine, or the named ones.
 vm ARCH="x86" *MODULES: (dist if ARCH == "arm" { "armv7" } else { "x86_64" })

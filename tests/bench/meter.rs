@@ -37,7 +37,7 @@ impl Meter {
         let child = Command::new(binary)
             .args(["--config", config.to_str().unwrap()])
             .stdout(Stdio::null())
-            .stderr(Stdio::null())
+            .stderr(std::fs::File::create(state.with_extension("log")).unwrap())
             .spawn()
             .unwrap();
         let first_answer = loop {
@@ -63,14 +63,27 @@ impl Meter {
 
     /// Logs in with the right password.
     pub fn login(&self) -> String {
-        let mut stream = self.connect();
-        stream.write_all(b"GET /auth/unauthorized HTTP/1.1\r\nHost: m\r\n\r\n").unwrap();
-        let (_, body) = answer(&mut BufReader::new(stream));
-        let challenge: serde_json::Value = serde_json::from_slice(&body).unwrap();
-        let (rlm, nnc) = (challenge["rlm"].as_str().unwrap(), challenge["nnc"].as_str().unwrap());
+        self.try_login().unwrap()
+    }
+
+    /// The same, if the service has a place for it.
+    pub fn try_login(&self) -> io::Result<String> {
+        let ask = |head: &str, body: &str| -> io::Result<serde_json::Value> {
+            let mut stream = TcpStream::connect(self.addr)?;
+            stream.set_read_timeout(Some(Duration::from_secs(5)))?;
+            let head = format!("{head} HTTP/1.1\r\nHost: m\r\nContent-Length: {}\r\n\r\n", body.len());
+            stream.write_all(&[head.as_bytes(), body.as_bytes()].concat())?;
+            let (_, answer) = try_answer(&mut BufReader::new(stream))?;
+            serde_json::from_slice(&answer).map_err(io::Error::other)
+        };
+        let text = |json: &serde_json::Value, name: &str| {
+            json[name].as_str().map(String::from).ok_or_else(|| io::Error::other(json.to_string()))
+        };
+        let challenge = ask("GET /auth/unauthorized", "")?;
+        let (rlm, nnc) = (text(&challenge, "rlm")?, text(&challenge, "nnc")?);
         let hash = md5(&format!("{}:{nnc}:c", md5(&format!("owner:{rlm}:{PASSWORD}"))));
-        let body = serde_json::json!({ "rlm": rlm, "usr": "owner", "nnc": nnc, "cnnc": "c", "hash": hash }).to_string();
-        self.call("POST", "/auth/login", body.as_bytes())["jwt"].as_str().unwrap().to_string()
+        let body = serde_json::json!({ "rlm": rlm, "usr": "owner", "nnc": nnc, "cnnc": "c", "hash": hash });
+        text(&ask("POST /auth/login", &body.to_string())?, "jwt")
     }
 
     pub fn connect(&self) -> TcpStream {
