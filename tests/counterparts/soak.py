@@ -35,6 +35,10 @@ LIMITS = {"waiting_operations": 4, "reply_seconds": 2}
 LIMITS |= {"data_chars": clients.DATA_CHARS, "staged_bytes": 2 * clients.DATA_CHARS}
 
 
+# Whom the service becomes, as on a meter.
+NOBODY = "65534"
+
+
 class Sink:
     async def handle_DATA(self, server, session, envelope):
         return "250 OK"
@@ -52,7 +56,10 @@ class Soak:
         self.lives, self.down, self.last_token = 0, False, None
         self.port = free_port()
         config = {"listen": [f"127.0.0.1:{self.port}"], "tls": {"ca_file": ca_file}, "limits": LIMITS}
+        if os.getuid() == 0:
+            config["user"] = NOBODY
         self.meter = Meter(demo=False, **config)
+        let_pass(self.meter.dir)
         self.fill()
         # The same folder in bench mode, so that nothing of this machine is touched.
         state, self.first_meter = self.meter.state, self.meter
@@ -147,6 +154,11 @@ class Soak:
         return curve
 
 
+def let_pass(folder):
+    """Temporary folders are their maker's alone, but the service's user has to get through, as through /var/lib."""
+    os.chmod(folder, 0o755)
+
+
 def processes(root):
     """A process and those of its descendants that run the same program."""
     parents = {}
@@ -227,6 +239,7 @@ def main():
     seed = int(sys.argv[2]) if len(sys.argv) > 2 else 1
     tally = Tally()
     with Servers() as servers, tempfile.TemporaryDirectory(prefix="meterd-soak-") as folder:
+        let_pass(folder)
         certificates = Certificates(folder)
         certificates.leaf("mail", "DNS:localhost")
         mail = Controller(Sink(), hostname="127.0.0.1", port=free_port(), tls_context=certificates.context("mail"))
