@@ -34,8 +34,9 @@ pub struct Line {
 #[derive(Args)]
 #[command(next_help_heading = "Common options")]
 pub struct Common {
-    /// Where the meter is: meter.local, http://192.168.1.20:8080, https://meter.example/api
+    // Not a doc comment, because rustdoc would make links of it.
     #[arg(long, global = true, env = "METERCTL_URL", value_name = "URL")]
+    #[arg(help = "Where the meter is: meter.local, http://192.168.1.20:8080, https://meter.example/api")]
     pub url: Option<String>,
     /// The account to log in with
     #[arg(long, global = true, env = "METERCTL_USER", value_name = "USER", default_value = "owner")]

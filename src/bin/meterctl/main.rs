@@ -70,11 +70,11 @@ fn run(line: &Line, terminal: &Terminal) -> Result<(), Failure> {
             terminal.raw(&page)
         }
         Command::Restore(args) if args.check => restore::check(terminal, args),
-        command => on_a_meter(command, &mut session(&line.common, terminal)?),
+        command => on_a_meter(command, &mut connect(&line.common, terminal)?),
     }
 }
 
-fn session<'a>(common: &'a Common, terminal: &'a Terminal) -> Result<Session<'a>, Failure> {
+fn connect<'a>(common: &'a Common, terminal: &'a Terminal) -> Result<Session<'a>, Failure> {
     let Some(url) = &common.url else {
         return Err(
             Failure::new(Kind::Usage, "Which meter?").hint("Say --url http://meter.local, or set METERCTL_URL.")
