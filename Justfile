@@ -43,9 +43,9 @@ fuzz TARGET SECONDS="900":
 fuzz-all SECONDS="180":
     FUZZ_TARGETS=all FUZZ_SECONDS={{SECONDS}} tests/run fuzz
 
-# Static binaries for x86-64, ARM64 and ARMv7 into target/dist.
-dist *ARCHES:
-    init/dist.sh {{ARCHES}}
+# All that is given away, or the named parts of it, with checksums into target/dist.
+dist *PARTS:
+    init/dist.sh {{PARTS}}
 
 # A meter in QEMU, x86 or arm: every test that needs a whole machine, or the named ones.
 vm ARCH="x86" *MODULES: (dist if ARCH == "arm" { "armv7" } else { "x86_64" })
