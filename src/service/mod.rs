@@ -29,7 +29,7 @@ use crate::ops::{Store, Table, staging};
 use crate::platform::{Platform, cache};
 use crate::sys::fork::Child;
 use crate::sys::user::User;
-use crate::sys::{fs, host, privilege, random};
+use crate::sys::{clock, fs, host, privilege, random};
 use crate::{gate, http};
 
 pub use health::health;
@@ -44,6 +44,8 @@ const PROBE_WITHIN: Duration = Duration::from_secs(8);
 /// Missing answers in a row after which it gives up, so that init starts a new one.
 const PROBES: u32 = 3;
 
+/// How long the executor is waited for at the end.
+const EXECUTOR_ENDS: Duration = Duration::from_secs(1);
 /// Stack of the thread that looks after an interrupted change of the WLAN.
 const WLAN_STACK: usize = 128 * 1024;
 
@@ -99,6 +101,17 @@ impl Ground {
         parting::confine(config, settings, &run_dir, user.as_ref())?;
         let platform = Arc::new(platform);
         Ok(Ground { platform, executor, listeners, run_dir, boot_id, signals: Some(signals), _lock: lock })
+    }
+}
+
+impl Drop for Ground {
+    /// Whoever sees this process end must not meet the other one any more.
+    fn drop(&mut self) {
+        self.platform.end();
+        let until = clock::boottime() + EXECUTOR_ENDS;
+        while !self.executor.has_ended() && clock::boottime() < until {
+            thread::sleep(Duration::from_millis(1));
+        }
     }
 }
 

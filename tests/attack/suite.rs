@@ -36,6 +36,9 @@ const KEPT: u64 = 2_000_000;
 /// By when everything is given back: connections linger and threads wait for more work for seconds, on purpose.
 const RECOVERY: Duration = Duration::from_secs(40);
 
+/// How long a client tries to log in.
+const RETRIES: Duration = Duration::from_secs(5);
+
 /// How long things take.
 struct Plan {
     /// Undisturbed, for comparison.
@@ -91,22 +94,33 @@ fn house(name: &str, binary: &Path, attacks: &[&Attack], plan: &Plan) -> Vec<Str
 
     let watch = Watch::start(meter.pid());
     let healthy = Healthy::start(meter.addr, &meter.token);
+    let mut faults = Vec::new();
     for attack in attacks {
         let front = front(&meter, silent.local_addr().unwrap(), plan.attack);
         (attack.run)(&front);
         // Somebody who knows the password still gets in, whatever others have tried.
-        meter.login();
+        let until = Instant::now() + RETRIES;
+        while let Err(err) = meter.try_login() {
+            if until < Instant::now() {
+                faults.push(format!("no login after {}: {err}", attack.name));
+                break;
+            }
+        }
     }
     let under = healthy.stop();
     let most = watch.stop();
     let (back, after) = recovery(meter.pid(), idle);
     println!("{}", line(name, &quiet, &under, idle, most, back));
 
-    let mut faults: Vec<String> = under.failures.iter().take(3).map(|it| format!("a healthy client: {it}")).collect();
+    faults.extend(under.failures.iter().take(3).map(|it| format!("a healthy client: {it}")));
     faults.extend((RESIDENT < most.resident).then(|| format!("{} bytes were resident", most.resident)));
     faults.extend(back.is_none().then(|| format!("{after:?} is left of {idle:?}")));
-    drop(meter.login());
-    meter.stop();
+    if after.processes == 0 {
+        let log = std::fs::read_to_string(state.with_extension("log")).unwrap_or_default();
+        faults.push(format!("the service has ended:\n{log}"));
+    } else {
+        meter.stop();
+    }
     faults.into_iter().map(|it| format!("{name}: {it}")).collect()
 }
 

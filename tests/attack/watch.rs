@@ -26,7 +26,8 @@ impl Held {
             res.resident += status(pid, "VmRSS:");
             res.threads += entries(pid, "task");
             res.descriptors += entries(pid, "fd");
-            res.processes += 1;
+            // What has ended and is not waited for yet has no threads to look at.
+            res.processes += usize::from(0 < entries(pid, "fd"));
         }
         res
     }

@@ -11,10 +11,9 @@ const SHORTEST: usize = 4;
 impl Transcript {
     /// The same without secrets. The logins' tokens stay, because rules read them; they end with the run.
     pub fn sealed(mut self) -> Transcript {
-        let mut secrets: Vec<String> = std::mem::take(&mut self.secrets);
-        let quoted = |it: &String| Value::from(it.as_str()).to_string();
-        let escaped = secrets.iter().map(quoted).map(|it| it[1..it.len() - 1].to_string());
-        secrets = escaped.chain(secrets.iter().cloned()).filter(|it| SHORTEST <= it.chars().count()).collect();
+        let named = std::mem::take(&mut self.secrets);
+        let long = |it: &&String| SHORTEST <= it.chars().count();
+        let mut secrets: Vec<String> = named.iter().filter(long).flat_map(|it| forms(it)).collect();
         // The longest first: one may be a part of another.
         secrets.sort_by_key(|it| std::cmp::Reverse(it.len()));
         secrets.dedup();
@@ -41,6 +40,17 @@ impl Transcript {
         self.stopped.values_mut().chain(&mut self.gone).for_each(|it| *it = plain(it));
         self
     }
+}
+
+/// A secret as it is, and as it stands in JSON, and in JSON within JSON: a meter may repeat a whole body as a text.
+pub fn forms(secret: &str) -> Vec<String> {
+    let mut res = vec![secret.to_string()];
+    for _ in 0..3 {
+        let quoted = Value::from(res[res.len() - 1].as_str()).to_string();
+        res.push(quoted[1..quoted.len() - 1].to_string());
+    }
+    res.dedup();
+    res
 }
 
 fn each_text(value: &mut Value, change: &dyn Fn(&str) -> String) {

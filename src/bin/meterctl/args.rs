@@ -32,6 +32,7 @@ pub struct Line {
 
 /// Options of every command.
 #[derive(Args)]
+#[command(next_help_heading = "Common options")]
 pub struct Common {
     /// Where the meter is: meter.local, http://192.168.1.20:8080, https://meter.example/api
     #[arg(long, global = true, env = "METERCTL_URL", value_name = "URL")]

@@ -67,6 +67,14 @@ impl<'a> Session<'a> {
         self.state.as_ref()
     }
 
+    /// Fails at once if the meter is not there or lets nobody in. What follows may be waited for.
+    pub fn contact(&mut self) -> Result<(), Failure> {
+        match self.get("/auth/rights") {
+            Err(failure) if failure.kind != Kind::Lacking => Err(failure),
+            _ => Ok(()),
+        }
+    }
+
     /// Asks a question.
     pub fn get(&mut self, path: &str) -> Result<Value, Failure> {
         self.request(Request::get(path))
@@ -80,6 +88,11 @@ impl<'a> Session<'a> {
     /// Runs a command.
     pub fn command(&mut self, name: &str, body: &Value) -> Result<Value, Failure> {
         self.request(Request::post(&format!("/cmd/{name}"), body.to_string().as_bytes()))
+    }
+
+    /// Runs a command that has no body; some meters refuse even an empty object.
+    pub fn bare_command(&mut self, name: &str) -> Result<Value, Failure> {
+        self.request(Request::post(&format!("/cmd/{name}"), b""))
     }
 
     /// Sends one request, logging in first and after a 401 where that is needed.
