@@ -21,7 +21,7 @@ from aiosmtpd.controller import Controller
 import soak_clients as clients
 import soak_record as record
 from certificates import Certificates
-from meter import ROOT, Meter, Tally, backup_text, chunks
+from meter import PASSWORD, ROOT, Meter, Tally, backup_text, chunks
 from remote_setup import Servers, free_port, modbus
 from sunspec_device import device_bytes
 
@@ -58,6 +58,7 @@ class Soak:
             config["user"] = NOBODY
         self.meter = Meter(demo=False, **config)
         let_pass(self.meter.dir)
+        self.meter.cli("user", "set", clients.VISITOR, stdin=PASSWORD)
         self.fill()
         # The same folder in bench mode, so that nothing of this machine is touched.
         state, self.first_meter = self.meter.state, self.meter
