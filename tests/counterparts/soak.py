@@ -52,8 +52,7 @@ class Soak:
         self.old = record.Old(random.Random(seed + 1))
         self.modbus, self.smarthost = modbus(modbus_port), mail
         self.lives, self.down, self.last_token = 0, False, None
-        self.port = free_port()
-        config = {"listen": [f"127.0.0.1:{self.port}"], "tls": {"ca_file": ca_file}, "limits": LIMITS}
+        config = {"tls": {"ca_file": ca_file}, "limits": LIMITS}
         if os.getuid() == 0:
             config["user"] = NOBODY
         self.meter = Meter(demo=False, **config)

@@ -62,12 +62,12 @@ class Actor(threading.Thread):
         super().__init__(name=name, daemon=True)
         self.soak, self.act, self.rng = run, act, random.Random(f"{seed} {name}")
         self.pause = PAUSES[name.split("-")[0]]
-        self.client = Client(run.port)
+        self.client = Client()
 
     def run(self):
         while not self.soak.over.is_set():
             before = time.monotonic()
-            lives = self.soak.lives
+            lives, self.client.port = self.soak.lives, self.soak.meter.port
             try:
                 self.act(self)
                 self.soak.tally.count(self.name)
@@ -83,6 +83,8 @@ class Actor(threading.Thread):
     def ask(self, method, path, body=None, **headers):
         """A request as the official client makes it: with the old token, and once more after a login if that has ended."""
         text = None if body is None else json.dumps(body)
+        # A service that was killed comes back on another port.
+        self.client.port = self.soak.meter.port
         for _ in range(2):
             if not self.client.token:
                 self.client.login()
