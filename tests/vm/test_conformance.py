@@ -164,7 +164,7 @@ def judge(tally, bench):
     for name, value in bench.knowledge().items():
         args += ["--with", f"{name}={value}"]
     begun = time.monotonic()
-    status, _, error = suite(*args, password=PASSWORD, timeout=600)
+    status, _, error = suite(*args, password=PASSWORD, timeout=1500)
     print(f"figure: {vm.arch}: every class of the suite in {time.monotonic() - begun:.0f} s")
     found = verdicts(report)
     for it in found.values():
