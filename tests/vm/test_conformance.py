@@ -134,6 +134,7 @@ class Bench:
             "update.allow-version": "1.1",
             "update.installed-version": "1.0",
             "update.latest-version": "1.1",
+            "factory.data": f"{first},{first + 60 * 60}",
             "factory.user": image.USER,
             "factory.password-file": self.kept("label", image.PASSWORD),
         }
