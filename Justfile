@@ -8,14 +8,32 @@ run:
 test *PARTS:
     tests/run {{PARTS}}
 
-# The figures of the README, as ratios against peers of the same run.
-bench: (dist "x86_64")
-    METERD_STATIC=target/dist/meterd-x86_64 cargo bench --bench figures
+# The figures of the README, against peers of the same run, and the chart; `--quick` for a glance, or names of sections.
+bench *ARGS: (dist "x86_64")
+    METERD_STATIC=$PWD/target/dist/meterd-x86_64 cargo bench --bench figures -- {{ARGS}}
 
-# Kill the service at 500 points of restore, zero and split.
-kill-sweep POINTS="500" SEED="1":
-    cargo build --release
-    python3 tests/counterparts/kill_sweep.py {{POINTS}} {{SEED}}
+# Mixed real use at ten times the expected rate, with faults: does anything grow, is anything lost?
+soak MINUTES="20" SEED="1":
+    cargo build -q --release
+    target/venv/bin/python tests/counterparts/soak.py {{MINUTES}} {{SEED}}
+
+# What is linked into the static binaries, as CycloneDX.
+sbom *ARCHES:
+    init/sbom.py {{ARCHES}}
+
+# What deny.toml allows, asked of cargo-deny, which is built for some minutes the first time.
+deny *CHECKS="licenses bans sources":
+    [ -x target/tools/bin/cargo-deny ] || cargo install --locked --root target/tools cargo-deny
+    PATH="$PWD/target/tools/bin:$PATH" cargo deny check {{CHECKS}}
+
+# Cut the power and fail the disk at every point of everything that is kept, or at N of each, or of the named ones.
+faults N="0" *NAMES:
+    cargo build --release --bin meterd
+    target/venv/bin/python tests/faults/sweep.py --cuts {{N}} --errors {{N}} {{NAMES}}
+
+# Cut the power of a meter in QEMU 24 times, or N times, over every command that writes.
+power-cuts N="24": (dist "x86_64")
+    POWER_CUTS={{N}} python3 tests/vm/run.py x86 test_cuts
 
 # The conformance suite on a bench with every class allowed, on its own record, and on a mock by Prism.
 conformance:
@@ -43,9 +61,9 @@ fuzz TARGET SECONDS="900":
 fuzz-all SECONDS="180":
     FUZZ_TARGETS=all FUZZ_SECONDS={{SECONDS}} tests/run fuzz
 
-# Static binaries for x86-64, ARM64 and ARMv7 into target/dist.
-dist *ARCHES:
-    init/dist.sh {{ARCHES}}
+# All that is given away, or the named parts of it, with checksums into target/dist.
+dist *PARTS:
+    init/dist.sh {{PARTS}}
 
 # A meter in QEMU, x86 or arm: every test that needs a whole machine, or the named ones.
 vm ARCH="x86" *MODULES: (dist if ARCH == "arm" { "armv7" } else { "x86_64" })

@@ -15,6 +15,7 @@ use crate::http::{Fault, Reply};
 
 pub use file::{load, save};
 pub use mask::masked;
+pub use seal::forms;
 
 /// One request and its answer.
 #[derive(Clone, Debug)]

@@ -53,7 +53,7 @@ fn request_line(line: &str, limits: &Limits) -> Option<Line> {
     let [method, target, version] = words[..] else { return None };
     let is_short = method.len() <= 24 && target.len() <= limits.target_bytes;
     // The absolute form has an authority in front of its path.
-    let absolute = target.get(..7).filter(|it| it.to_ascii_lowercase() == "http://").map(|_| &target[7..]);
+    let absolute = target.get(..7).filter(|it| it.eq_ignore_ascii_case("http://")).map(|_| &target[7..]);
     let path = match absolute.map(|it| it.find('/')) {
         None => target,
         Some(None | Some(0)) => return None,

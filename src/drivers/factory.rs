@@ -45,10 +45,40 @@ impl fmt::Display for WipeError {
 
 impl std::error::Error for WipeError {}
 
-/// Decides that everything goes at the next boot; once this returns, no power cut changes the decision.
-pub fn order(state_dir: &Path, order: &Order) -> io::Result<()> {
+/// Why an order was not given.
+#[derive(Debug)]
+pub enum OrderError {
+    /// It could not be recorded.
+    NotGiven(io::Error),
+    /// Nor could be taken back what there is of it.
+    MayStand(io::Error),
+}
+
+impl fmt::Display for OrderError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            OrderError::NotGiven(err) => write!(f, "Nothing was done: the order could not be recorded ({err})."),
+            OrderError::MayStand(err) => write!(
+                f,
+                "The order could neither be recorded for certain nor be taken back ({err}); the next boot may remove \
+                 everything."
+            ),
+        }
+    }
+}
+
+impl std::error::Error for OrderError {}
+
+/// Decides that everything goes at the next boot; once this returns, no power cut changes the decision. After an error it
+/// does not stand, if the disk still lets anything be removed.
+pub fn order(state_dir: &Path, order: &Order) -> Result<(), OrderError> {
     let text = serde_json::to_vec(order).expect("an order is plain data");
-    fs::replace(&state_dir.join(MARKER), &text, 0o600)
+    // Where only the last sync fails, the marker is there.
+    fs::replace(&state_dir.join(MARKER), &text, 0o600).map_err(|err| match withdraw(state_dir) {
+        Ok(()) => OrderError::NotGiven(err),
+        Err(_) if !state_dir.join(MARKER).exists() => OrderError::NotGiven(err),
+        Err(_) => OrderError::MayStand(err),
+    })
 }
 
 /// The order that is still to be carried out. One that cannot be read counts: somebody gave it.
@@ -286,6 +316,16 @@ mod tests {
         assert_eq!(pending(&place.1.state_dir).unwrap().boot, "");
         withdraw(&place.1.state_dir).unwrap();
         assert_eq!(pending(&place.1.state_dir), None);
+    }
+
+    #[test]
+    fn an_order_that_cannot_be_recorded_is_none() {
+        let place = Place::new();
+        let err = order(&place.0.join("nowhere"), &given()).unwrap_err();
+        assert!(
+            err.to_string().starts_with("Nothing was done: the order could not be recorded (No such file"),
+            "{err}"
+        );
     }
 
     #[test]

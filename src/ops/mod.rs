@@ -13,7 +13,7 @@ mod worker;
 
 pub use journal::{LedgerLine, Who};
 pub use status::{Fault, Outcome, Status};
-pub use store::{Begin, BeginError, Store};
+pub use store::{Begin, BeginError, Cancelled, Store};
 pub use table::{CancelError, Op, Table};
 pub use threads::{Launch, Work};
 pub use token::Token;

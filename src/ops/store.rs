@@ -113,6 +113,15 @@ pub struct Begin {
     pub deadline: Duration,
 }
 
+/// How far a cancellation reaches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cancelled {
+    /// It is recorded.
+    ForGood,
+    /// The disk did not take it down: if the power fails before the operation has stopped, that goes on.
+    WhileRunning,
+}
+
 /// What a request finds before it is checked.
 pub struct Arrival {
     /// The operation that an equal request began, with a new token for it.
@@ -275,20 +284,20 @@ impl Store {
         self.later(move |conn| forget(conn, &gone));
     }
 
-    /// Cancels the operation of a token, durably: it does not go on after a restart either.
-    pub fn cancel(&self, token: &Token) -> Result<(), CancelError> {
+    /// Cancels the operation of a token. It stops in any case; whether it is certain not to go on after a restart either is
+    /// the answer.
+    pub fn cancel(&self, token: &Token) -> Result<Cancelled, CancelError> {
         let op = self.table.cancel(token)?;
         if op.is_passing() {
-            return Ok(());
+            return Ok(Cancelled::ForGood);
         }
         let id = op.id;
         match self.call(move |conn| in_transaction(conn, |tx| journal::cancel(tx, id))) {
-            Some(Ok(())) => {}
-            // It stops all the same, unless the power fails before it has.
+            Some(Ok(())) => return Ok(Cancelled::ForGood),
             Some(Err(err)) => log::error!("journal: {err}"),
             None => log::error!("journal: a cancellation could not be recorded in time"),
         }
-        Ok(())
+        Ok(Cancelled::WhileRunning)
     }
 
     /// A chunk was not taken: the next one must not be joined to the one before.

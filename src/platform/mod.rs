@@ -149,6 +149,11 @@ impl Platform {
         Platform::new(config, worker)
     }
 
+    /// Ends the executor.
+    pub fn end(&self) {
+        self.requests.shut();
+    }
+
     /// Whether verbs are only logged.
     pub fn is_bench(&self) -> bool {
         self.config.bench

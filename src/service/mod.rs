@@ -22,13 +22,14 @@ use signal_hook::iterator::{Handle, Signals};
 use crate::api::{self, App};
 use crate::auth::Auth;
 use crate::config::Config;
+use crate::drivers::register_db::schema;
 use crate::drivers::{self, factory, update, wlan};
 use crate::ops::token::hex;
 use crate::ops::{Store, Table, staging};
 use crate::platform::{Platform, cache};
 use crate::sys::fork::Child;
 use crate::sys::user::User;
-use crate::sys::{fs, host, privilege, random};
+use crate::sys::{clock, fs, host, privilege, random};
 use crate::{gate, http};
 
 pub use health::health;
@@ -43,6 +44,8 @@ const PROBE_WITHIN: Duration = Duration::from_secs(8);
 /// Missing answers in a row after which it gives up, so that init starts a new one.
 const PROBES: u32 = 3;
 
+/// How long the executor is waited for at the end.
+const EXECUTOR_ENDS: Duration = Duration::from_secs(1);
 /// Stack of the thread that looks after an interrupted change of the WLAN.
 const WLAN_STACK: usize = 128 * 1024;
 
@@ -101,6 +104,17 @@ impl Ground {
     }
 }
 
+impl Drop for Ground {
+    /// Whoever sees this process end must not meet the other one any more.
+    fn drop(&mut self) {
+        self.platform.end();
+        let until = clock::boottime() + EXECUTOR_ENDS;
+        while !self.executor.has_ended() && clock::boottime() < until {
+            thread::sleep(Duration::from_millis(1));
+        }
+    }
+}
+
 /// Serves until a signal asks to stop; an error means that it could not serve (any longer).
 pub fn run(
     config: &Config,
@@ -150,6 +164,8 @@ fn serve(
     };
     let fatal: Arc<dyn Fn(String) + Send + Sync> = Arc::new(fatal);
 
+    // Before anything else in the folder is read: one that a newer version has written is not for this one.
+    schema::open(&database_path(config)).map_err(|err| format!("{}: {err}", config.state_dir.display()))?;
     let password = if config.bench { bench::prepare(config)? } else { None };
     let app = Arc::new(open(config, ground, &events, Arc::clone(&fatal))?);
     let handler = {

@@ -108,6 +108,12 @@ impl Channel {
         Ok(if length == 0 { None } else { Some(Received { length, descriptors }) })
     }
 
+    /// Closes the connection for both ends, also if others hold this one too.
+    pub fn shut(&self) {
+        // SAFETY: shutdown takes plain numbers. Of a connection that is closed already there is nothing to tell.
+        unsafe { libc::shutdown(self.0.as_raw_fd(), libc::SHUT_RDWR) };
+    }
+
     /// Whether there is a message, or the end of the connection, within `wait`.
     pub fn is_ready(&self, wait: Duration) -> io::Result<bool> {
         let mut entries = [poll::Entry::new(self.0.as_raw_fd(), true, false)];

@@ -12,7 +12,8 @@ pub fn sync_dir(dir: &Path) -> io::Result<()> {
     File::open(dir)?.sync_all()
 }
 
-/// Replaces `path` so that after a cut either the old or the new content is there, never a mixture.
+/// Replaces `path` so that after a cut either the old or the new content is there, never a mixture. After an error the old
+/// one is, unless its text says that the new one has no more than to be made durable.
 pub fn replace(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
     let dir = path.parent().filter(|it| !it.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let temp = path.with_extension("new");
@@ -25,7 +26,12 @@ pub fn replace(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
     file.write_all(content)?;
     file.sync_all()?;
     fs::rename(&temp, path)?;
-    sync_dir(dir)
+    sync_dir(dir).map_err(|err| {
+        io::Error::new(
+            err.kind(),
+            format!("it is in place, but its folder cannot be synced: a power cut may undo it; {err}"),
+        )
+    })
 }
 
 /// Opens a file for writing, made if it is missing; a link in its place is an error, since it may lead anywhere.

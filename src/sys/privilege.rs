@@ -36,8 +36,8 @@ pub fn become_user(user: &User) -> io::Result<()> {
     Ok(())
 }
 
-/// Gives a folder with all that is in it to a user. No link is followed, and a file that has a second name, which may be
-/// anywhere, stays whose it is.
+/// Gives a folder with all that is in it to a user, and what was for root's group to his. No link is followed, and a file
+/// that has a second name, which may be anywhere, stays whose it is.
 pub fn give(folder: &Path, user: &User) -> io::Result<()> {
     give_below(folder, user, MAX_DEPTH)
 }
@@ -57,8 +57,10 @@ fn give_below(path: &Path, user: &User, depth: usize) -> io::Result<()> {
     }
     // The very file that was looked at, whatever its path has come to mean.
     let same = held(&file);
-    if (meta.uid(), meta.gid()) != (user.uid, user.gid) {
-        chown(&same, Some(user.uid), Some(user.gid))?;
+    // Another group than root's is there because somebody shares the folder on purpose.
+    let gid = if meta.gid() == 0 { user.gid } else { meta.gid() };
+    if (meta.uid(), meta.gid()) != (user.uid, gid) {
+        chown(&same, Some(user.uid), Some(gid))?;
     }
     if meta.is_dir() && 0 < depth {
         for entry in std::fs::read_dir(&same)? {

@@ -27,7 +27,7 @@ impl Meter {
 
     /// The same with further keys in the configuration, each with a comma in front.
     pub fn start_with(binary: &Path, state: &Path, keys: &str) -> Meter {
-        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let port = free_port();
         let addr: SocketAddr = ([127, 0, 0, 1], port).into();
         let config = state.with_extension("json");
         let text = format!(r#"{{"listen": ["{addr}"], "state_dir": "{}"{keys}}}"#, state.display());
@@ -56,7 +56,7 @@ impl Meter {
         res
     }
 
-    /// The service's process.
+    /// The process that was started; the service has more than one.
     pub fn pid(&self) -> u32 {
         self.child.id()
     }
@@ -146,16 +146,22 @@ impl Meter {
         self.finish(&token);
     }
 
-    /// A figure of /proc/PID/status or smaps_rollup, in KiB.
-    pub fn memory(&self, file: &str, name: &str) -> u64 {
-        let text = std::fs::read_to_string(format!("/proc/{}/{file}", self.child.id())).unwrap();
-        let line = text.lines().find(|it| it.starts_with(name)).unwrap_or_else(|| panic!("no {name} in {file}"));
-        line.split_whitespace().nth(1).unwrap().parse().unwrap()
-    }
-
-    /// Makes the resident set's high-water mark start anew.
-    pub fn reset_peak(&self) {
-        std::fs::write(format!("/proc/{}/clear_refs", self.child.id()), "5").unwrap();
+    /// Downloads a backup of everything: its bytes, as they come over the wire.
+    pub fn backup(&self) -> usize {
+        let mut stream = self.connect();
+        let head = self.head("GET", "/register?format=backup", 0).replace("Host: m", "Host: m\r\nConnection: close");
+        stream.write_all(head.as_bytes()).unwrap();
+        let (mut buffer, mut total, mut end) = (vec![0; 64 * 1024], 0, Vec::new());
+        loop {
+            let n = stream.read(&mut buffer).unwrap();
+            if n == 0 {
+                assert!(end.ends_with(b"\r\n0\r\n\r\n"), "a backup was cut");
+                return total;
+            }
+            total += n;
+            end.extend_from_slice(&buffer[n.saturating_sub(7)..n]);
+            end.drain(..end.len().saturating_sub(7));
+        }
     }
 
     /// Stops in good order, so that the folder can be copied.
@@ -171,6 +177,11 @@ impl Drop for Meter {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// A port that nobody listens on.
+pub fn free_port() -> u16 {
+    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
 fn set_password(binary: &Path, config: &Path) {

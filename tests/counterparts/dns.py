@@ -12,6 +12,7 @@ import sys
 import tempfile
 import time
 
+import dns_dies
 from meter import ROOT, Tally
 
 PROBE = os.environ.get("REACH_PROBE", os.path.join(ROOT, "target", "debug", "examples", "reach_probe"))
@@ -271,6 +272,7 @@ def main():
             answers(tally, probe)
             servers(tally, probe)
             targets(tally, probe)
+            knot = dns_dies.run(tally, probe, knot, lambda: name_server(folder))
         finally:
             knot.terminate()
             knot.wait()

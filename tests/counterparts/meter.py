@@ -111,6 +111,9 @@ class Client:
 class Meter(Client):
     """One service with its state folder; `start` may follow `kill` on the same folder."""
 
+    # What is added to the environment of whatever is started.
+    env = {}
+
     def __init__(self, demo=True, state=None, limits=None, **config):
         super().__init__()
         self.dir = tempfile.mkdtemp(prefix="meterd-test-")
@@ -123,13 +126,14 @@ class Meter(Client):
         self.process = None
 
     def cli(self, *args, stdin=""):
-        res = subprocess.run([BINARY, *args, "--config", self.config], input=stdin, capture_output=True, text=True)
+        command, env = [BINARY, *args, "--config", self.config], {**os.environ, **self.env}
+        res = subprocess.run(command, input=stdin, capture_output=True, text=True, env=env)
         if res.returncode:
             raise RuntimeError(f"meterd {' '.join(args)}: {res.stderr}")
         return res.stdout
 
     def start(self):
-        env = dict(os.environ, RUST_BACKTRACE="0")
+        env = {**os.environ, **self.env, "RUST_BACKTRACE": "0"}
         self.log = open(os.path.join(self.dir, "log"), "a")
         self.process = subprocess.Popen(
             [BINARY, "serve", "--config", self.config], stdout=subprocess.PIPE, stderr=self.log, text=True, env=env

@@ -6,6 +6,7 @@ import hashlib
 import http.server
 import json
 import secrets
+import ssl
 import threading
 import time
 
@@ -19,14 +20,15 @@ def md5(text):
 class LaxMeter:
     """`reading` is how `/cmd/db` answers: `status`, `token` or `both`; `polite` errors are HTTP 200."""
 
-    def __init__(self, reading="status", polite=False):
+    def __init__(self, reading="status", polite=False, certificate=None):
         self.reading, self.polite = reading, polite
+        self.scheme = "https" if certificate else "http"
+        self.goes_down_after = None
         self.token = None
         self.nonces = []
         self.seen = []
         self.operations = {}
         self.down_until = 0
-        self.uptime_from = time.monotonic()
         meter = self
 
         class Handler(http.server.BaseHTTPRequestHandler):
@@ -43,11 +45,15 @@ class LaxMeter:
 
         self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self.server.daemon_threads = True
+        if certificate:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(*certificate)
+            self.server.socket = context.wrap_socket(self.server.socket, server_side=True)
         threading.Thread(target=self.server.serve_forever, daemon=True).start()
 
     @property
     def url(self):
-        return f"http://127.0.0.1:{self.server.server_address[1]}"
+        return f"{self.scheme}://127.0.0.1:{self.server.server_address[1]}"
 
     def __enter__(self):
         return self
@@ -112,9 +118,13 @@ class LaxMeter:
 
     def command(self, name, body):
         if name == "update":
-            return 200, {"version": 4.4, "minimum": 4, "error": None} if body["action"] == "list" else self.begin()
+            if body["action"] == "list":
+                return 200, {"version": 4.4, "minimum": 4, "error": None}
+            reply = self.begin()
+            self.goes_down_after = reply["token"]
+            return 200, reply
         if name == "reboot":
-            self.down_until = time.monotonic() + 1.5
+            self.go_down()
             return 200, {"status": "OK"}
         if name == "db":
             if body["action"] == "split":
@@ -126,6 +136,9 @@ class LaxMeter:
         if name in ("test-email", "test-remote"):
             return 200, self.begin()
         return 404, {"error": f"{name}: unknown command"}
+
+    def go_down(self):
+        self.down_until = time.monotonic() + 1.5
 
     def begin(self):
         token = secrets.token_hex(16)
@@ -140,4 +153,6 @@ class LaxMeter:
         looks = self.operations[token]
         if looks < 3:
             return 200, {"result": {"done": False, "info": "INSTALL", "args": [4.4], "progress": [0, "0.5"][looks - 1]}}
+        if token == self.goes_down_after:
+            threading.Timer(1, self.go_down).start()
         return 200, {"result": {"done": True, "progress": 1, "args": None, "error": None, "result": None}}

@@ -83,26 +83,21 @@ class Ctl:
         process.output = lambda: open(out.name).read()
         return process
 
-    def terminal(self, *args, env=None, columns=120):
-        return Terminal(self, args, {**self.env, **(env or {})}, columns)
+    def terminal(self, *args, env=None, cwd=None):
+        return Terminal(self, args, {**self.env, **(env or {})}, cwd)
 
 
 class Terminal:
     """meterctl at a terminal of its own, which it controls, as a person would use it."""
 
-    def __init__(self, ctl, args, env, columns):
+    def __init__(self, ctl, args, env, cwd):
         self.ctl, self.args = ctl, args
         self.text = ""
         self.master, slave = os.openpty()
-        fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 40, columns, 0, 0))
-
-        def control():
-            os.setsid()
-            fcntl.ioctl(0, termios.TIOCSCTTY, 0)
-
-        self.process = subprocess.Popen(
-            [METERCTL, *args], stdin=slave, stdout=slave, stderr=slave, env=env, preexec_fn=control
-        )
+        fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 120, 0, 0))
+        # A session of its own, of which this terminal is the controlling one: that is where the key Ctrl-C leads.
+        command = ["setsid", "--ctty", METERCTL, *args]
+        self.process = subprocess.Popen(command, stdin=slave, stdout=slave, stderr=slave, env=env, cwd=cwd)
         self.slave = slave
 
     def pump(self, seconds):
@@ -113,6 +108,11 @@ class Terminal:
             except OSError:
                 pass
         return bool(ready)
+
+    def wait(self, seconds):
+        until = time.monotonic() + seconds
+        while time.monotonic() < until:
+            self.pump(0.05)
 
     def expect(self, pattern, timeout=30):
         """Waits until the screen shows it."""

@@ -1,4 +1,5 @@
-"""Reboot and factory restore on a whole meter, with the power cut at seeded points around the order and in the wipe."""
+"""Reboot and factory restore on a whole meter, with the power cut at a seeded moment of the wipe. Around the order it is cut
+in test_cuts."""
 
 import random
 import time
@@ -7,7 +8,6 @@ import test_service
 
 ARCHES = ("x86", "arm")
 SEED = 20261122
-CUTS = 2
 CUTS_IN_WIPE = 1
 # Few, because this is about whether they are there.
 ROWS = 500
@@ -21,7 +21,6 @@ def run(vm, tally):
     factory_restore(vm, tally)
     if vm.arch == "x86":
         vm.radios(False)
-        cuts(vm, tally)
         cuts_in_wipe(vm, tally)
         vm.radios(True)
 
@@ -72,6 +71,11 @@ def reboot(vm, tally):
     tally.check("after a power cut it says that nobody asked", honest, after)
 
 
+def text():
+    """The rows that [furnish] makes."""
+    return test_service.text(10, ROWS)
+
+
 def furnish(vm, logs=1):
     """Data and settings of every kind that must not survive, `logs` files among them; a token that must not either."""
     vm.out("echo 'made up' | meterd user set technician --config /etc/meterd/meterd.json")
@@ -79,7 +83,7 @@ def furnish(vm, logs=1):
     vm.out(f"printf '{NETWORK}' > /data/wpa_supplicant.conf; mkdir -p /data/chrony; echo x > /data/chrony/y.sources; sync")
     vm.api.user, vm.api.password, vm.api.token = "technician", "made up", None
     time.sleep(1.1)
-    vm.api.restore(test_service.chunk(test_service.text(10, ROWS)))
+    vm.api.restore(test_service.chunk(text()))
     return vm.api.token
 
 
@@ -120,40 +124,6 @@ def factory_restore(vm, tally):
     if vm.arch == "x86":
         running = vm.sh("pidof wpa_supplicant")[0]
         tally.check("the supplicant runs on a fresh configuration", running == 0, vm.sh("cat /data/wpa_supplicant.conf"))
-
-
-def cuts(vm, tally):
-    """After a cut at any moment, either everything is there or nothing is."""
-    chance = random.Random(SEED)
-    outcomes = {"all": 0, "nothing": 0}
-    for n in range(CUTS):
-        token = furnish(vm)
-        # The first cut comes before the command could have been acknowledged.
-        wait = 0 if n == 0 else chance.uniform(0.05, 6)
-        acknowledged = False
-        if n == 0:
-            connection = vm.api.connect()
-            connection.request("POST", "/api/cmd/factory-restore", None, {"Authorization": "Bearer " + token})
-        else:
-            acknowledged = vm.api.call("POST", "/cmd/factory-restore") == {"status": "OK"}
-            time.sleep(wait)
-        vm.cut()
-        vm.start()
-        vm.api.user, vm.api.password = "technician", "made up"
-        try:
-            vm.api.login()
-            there = vm.api.backup() == test_service.text(10, ROWS)
-            there = there and vm.sh("grep -q old /data/wpa_supplicant.conf && test -e /data/chrony/y.sources")[0] == 0
-            outcomes["all"] += 1
-            tally.check(f"cut {n}: everything is there, and nothing was acknowledged", there and not acknowledged)
-            vm.api.user, vm.api.password = vm.label
-            vm.api.token = None
-            vm.sh("meterd user del technician --config /etc/meterd/meterd.json")
-        except KeyError:
-            left = as_new(vm, token)
-            outcomes["nothing"] += 1
-            tally.check(f"cut {n} after {wait:.2f} s: nothing is left", left == [], left)
-    print(f"figure: {vm.arch}: factory restore cut {CUTS} times: {outcomes}")
 
 
 def cuts_in_wipe(vm, tally):

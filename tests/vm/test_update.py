@@ -20,6 +20,8 @@ DOWNLOAD_CUTS = 1
 # What of an answer may still be on its way when the server pauses.
 SLACK = 128 * 1024
 FLASH_CUTS = 2
+# One more comes right after the choice.
+CUTS = DOWNLOAD_CUTS + FLASH_CUTS + 1
 ROWS = 100
 ORDER = ["CHKSIG", "FW_DOWNLOAD", "VALIDATE", "INSTALL", "FLASH", "FINALIZE"]
 
@@ -107,6 +109,7 @@ def wait_for(condition, pause=0.002, within=60):
 
 
 def run(shared, tally):
+    """How often the power was cut, and how often something was half done after it."""
     bench = Bench(shared.arch)
     try:
         with bench.vm as vm:
@@ -122,6 +125,7 @@ def run(shared, tally):
         bench.close()
     tally.check("no start found anything half done", bench.cuts > 0 and bench.half_done == 0, bench.half_done)
     print(f"figure: {shared.arch}: power cut {bench.cuts} times during updates, half-done {bench.half_done}")
+    return bench.cuts, bench.half_done
 
 
 def bad_slots(tally, bench):

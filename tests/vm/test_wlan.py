@@ -219,7 +219,7 @@ def interrupt(air):
     tally.check("long before it would have given up", seconds < 20, seconds)
 
     token = air.trying()
-    vm.out("kill -9 $(pidof -s meterd)")
+    vm.out(f"kill -9 {vm.worker}")
     vm.wait_api()
     status = vm.api.finish(token)
     air.undone("a killed service undoes it when it is back", status.get("error", ""), "INTERRUPTED", expect, point)

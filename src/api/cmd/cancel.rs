@@ -3,14 +3,19 @@
 use std::sync::Arc;
 
 use serde::Deserialize;
+use serde_json::json;
 
 use super::super::{App, failed, note, ok};
 use super::{BadMember, bad};
-use crate::http::Answer;
-use crate::ops::{CancelError, Token, Who};
+use crate::http::{Answer, Reply};
+use crate::ops::{CancelError, Cancelled, Token, Who};
 
 /// What there is to say when nothing is left to stop.
 const OVER: &str = "token: that operation is over already.";
+
+/// What there is to say when the disk fails or is full.
+const UNRECORDED: &str =
+    "OK, but it could not be recorded: should the meter restart before the operation has stopped, it goes on.";
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -56,9 +61,13 @@ pub(in crate::api) fn run(app: &Arc<App>, body: &[u8], who: Who) -> Answer {
     let app = Arc::clone(app);
     Answer::Detach(Box::new(move |exchange| {
         exchange.reply(match app.store.cancel(&token) {
-            Ok(()) => {
+            Ok(Cancelled::ForGood) => {
                 note(&app, &who, "cancel", "OK");
                 ok()
+            }
+            Ok(Cancelled::WhileRunning) => {
+                note(&app, &who, "cancel", UNRECORDED);
+                Reply::json(200, &json!({ "status": UNRECORDED }))
             }
             Err(CancelError::Unknown | CancelError::Finished) => failed(OVER),
         });

@@ -83,7 +83,7 @@ fn go_down(app: &App, why: Why, who: &Who, exchange: Exchange) {
         && let Err(err) = factory::order(state_dir, &Order { time: now.clone(), boot: app.boot_id.clone() })
     {
         app.going_down.store(false, Ordering::Release);
-        return exchange.reply(refuse(&format!("Nothing was done: the order could not be recorded ({err}).")));
+        return exchange.reply(refuse(&err.to_string()));
     }
     if let Err(err) = power::asked(state_dir, &now) {
         // What `/sys/boot` says afterwards is not worth a meter that does not reboot.

@@ -121,10 +121,11 @@ impl Http {
 
     /// Sends a request; the body of the reply is for the caller to read.
     pub fn open(&self, request: Request, token: Option<&str>) -> Result<ureq::http::Response<ureq::Body>, Lost> {
-        let mut head = ureq::http::Request::builder()
-            .method(request.method)
-            .uri(format!("{}{}", self.base, request.path))
-            .header("Content-Type", "application/json");
+        let uri = format!("{}{}", self.base, request.path);
+        let mut head = ureq::http::Request::builder().method(request.method).uri(uri);
+        if !request.body.is_empty() {
+            head = head.header("Content-Type", "application/json");
+        }
         if let Some(token) = token {
             head = head.header("Authorization", format!("Bearer {token}"));
         }

@@ -96,9 +96,10 @@ pub fn words_of(variable: &str) -> Result<Vec<Secret>, Failure> {
 pub fn line(question: &str, echo: bool) -> Result<String, Failure> {
     let fail = |err: io::Error| Failure::new(Kind::Usage, format!("The terminal cannot be read: {err}."));
     let stdin = io::stdin();
+    // Before the question is seen, or a quick answer would be as well.
+    let quiet = if echo { None } else { Some(Quiet::new(&stdin).map_err(fail)?) };
     eprint!("{question}");
     io::stderr().flush().map_err(fail)?;
-    let quiet = if echo { None } else { Some(Quiet::new(&stdin).map_err(fail)?) };
     let mut text = Vec::new();
     while !text.ends_with(b"\n") && (text.len() as u64) < MAX_LINE {
         if interrupt::pressed() {

@@ -2,10 +2,13 @@
 //! a script sees results and errors alone. With `--json` there is one object on standard output, whatever happens.
 
 use std::cell::RefCell;
+use std::fmt;
 use std::io::{self, IsTerminal, Write};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 use serde_json::{Value, json};
 
 use super::failure::{Failure, Kind};
@@ -81,12 +84,32 @@ impl Terminal {
             if let Some(hint) = &failure.hint {
                 object["hint"] = json!(hint);
             }
+            if let Some(operation) = &failure.operation {
+                object["operation"] = operation.clone();
+            }
             println!("{object}");
             return;
+        }
+        if let Some(result) = failure.operation.as_ref().and_then(|it| it.get("result")) {
+            self.said_on_the_way(result);
         }
         eprintln!("{} {}", self.coloured("1;31", "meterctl:"), failure.text);
         if let Some(hint) = &failure.hint {
             eprintln!("          {hint}");
+        }
+    }
+
+    /// What an operation had to say before it failed, unless people have seen it come.
+    fn said_on_the_way(&self, result: &Value) {
+        let trace = result.get("trace").and_then(Value::as_array);
+        match (result.get("log").and_then(Value::as_str), trace) {
+            (Some(_), _) | (_, Some(_)) if self.chatty => {}
+            (Some(log), _) => eprintln!("{}", log.trim_end()),
+            (_, Some(trace)) => {
+                trace.iter().filter_map(|it| it.get("msg")?.as_str()).for_each(|it| eprintln!("{it}"));
+            }
+            _ if result.is_null() => {}
+            _ => eprintln!("{}", serde_json::to_string_pretty(result).unwrap_or_default()),
         }
     }
 
@@ -134,17 +157,46 @@ impl Terminal {
         let target = if self.chatty { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
         let bar = ProgressBar::with_draw_target((0 < len).then_some(len), target);
         let template = match (unit, len) {
+            (Unit::Share, 0) => "{prefix}  {spinner} {msg}",
             (Unit::Share, _) => "{prefix}  {bar:30} {percent:>3} %  {msg}",
-            (Unit::Rows, 0) => "{prefix}  {spinner} {human_pos} rows  {per_sec}  {msg}",
+            (Unit::Rows, 0) => "{prefix}  {spinner} {human_pos} rows  {rate}  {msg}",
             (Unit::Rows, _) => {
-                "{prefix}  {bar:30} {percent:>3} %  {human_pos}/{human_len} rows  {per_sec}  {eta} left  {msg}"
+                "{prefix}  {bar:30} {percent:>3} %  {human_pos}/{human_len} rows  {rate}  {left} left  {msg}"
             }
         };
-        bar.set_style(ProgressStyle::with_template(template).expect("a template of our own").progress_chars("=> "));
+        let begun_at = Arc::new(AtomicU64::new(0));
+        let style = ProgressStyle::with_template(template).expect("a template of our own").progress_chars("=> ");
+        let (for_rate, for_left) = (Arc::clone(&begun_at), Arc::clone(&begun_at));
+        let style = style.with_key("rate", move |state: &ProgressState, out: &mut dyn fmt::Write| {
+            let _ = write!(out, "{:.0} rows/s", rate(state, &for_rate));
+        });
+        let style = style.with_key("left", move |state: &ProgressState, out: &mut dyn fmt::Write| {
+            let rest = state.len().unwrap_or(0).saturating_sub(state.pos()) as f64;
+            let _ = match rate(state, &for_left) {
+                rate if 0.0 < rate => write!(out, "{}", in_words(rest / rate)),
+                _ => write!(out, "?"),
+            };
+        });
+        bar.set_style(style);
         bar.set_prefix(label.to_string());
         bar.enable_steady_tick(Duration::from_millis(200));
         *self.bar.borrow_mut() = Some(bar.clone());
-        Bar { terminal: self, bar }
+        Bar { terminal: self, bar, begun_at }
+    }
+}
+
+/// The rate since the beginning, without what was there before: it tells more of a restore than that of the last second.
+fn rate(state: &ProgressState, begun_at: &AtomicU64) -> f64 {
+    let new = state.pos().saturating_sub(begun_at.load(Ordering::Relaxed));
+    new as f64 / state.elapsed().as_secs_f64().max(0.001)
+}
+
+fn in_words(seconds: f64) -> String {
+    let seconds = seconds.ceil().min(1e9) as u64;
+    match seconds {
+        0..60 => format!("{seconds} s"),
+        60..3600 => format!("{} min {:02} s", seconds / 60, seconds % 60),
+        _ => format!("{} h {:02} min", seconds / 3600, seconds / 60 % 60),
     }
 }
 
@@ -161,6 +213,7 @@ pub enum Unit {
 pub struct Bar<'a> {
     terminal: &'a Terminal,
     bar: ProgressBar,
+    begun_at: Arc<AtomicU64>,
 }
 
 impl Bar<'_> {
@@ -171,8 +224,9 @@ impl Bar<'_> {
 
     /// Begins at `position` without counting what was there before into the rate.
     pub fn begin_at(&self, position: u64) {
+        self.begun_at.store(position, Ordering::Relaxed);
+        self.bar.reset_elapsed();
         self.bar.set_position(position);
-        self.bar.reset_eta();
     }
 
     /// What is being done.
@@ -185,5 +239,17 @@ impl Drop for Bar<'_> {
     fn drop(&mut self) {
         self.bar.finish_and_clear();
         self.terminal.bar.borrow_mut().take();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_short_words() {
+        for (seconds, expect) in [(0.2, "1 s"), (59.0, "59 s"), (61.5, "1 min 02 s"), (7320.0, "2 h 02 min")] {
+            assert_eq!(in_words(seconds), expect);
+        }
     }
 }

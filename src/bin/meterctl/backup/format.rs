@@ -94,9 +94,14 @@ impl Backup {
         };
         let mut res = Backup { source, registers: Vec::new(), line: 0, last_ts: None };
         let mut line = Vec::new();
-        res.next_line(&mut line)?;
+        let missing = |line, why: &str| Err(Fault { line, why: why.into(), io: None });
+        if !res.next_line(&mut line)? {
+            return missing(1, "there is nothing in it");
+        }
         check_first(&line).or_else(|why| res.fault(why))?;
-        res.next_line(&mut line)?;
+        if !res.next_line(&mut line)? {
+            return missing(2, "the line that names the registers is missing");
+        }
         res.registers = registers(&line).or_else(|why| res.fault(why))?;
         Ok(res)
     }
@@ -290,7 +295,8 @@ mod tests {
     #[test]
     fn every_fault_has_its_line() {
         for (text, expect) in [
-            ("".to_string(), "line 1"),
+            ("".to_string(), "line 1: there is nothing"),
+            ("meterd-backup,1\n".into(), "line 2: the line that names the registers is missing"),
             ("PK\x03\x04".into(), "line 1"),
             ("meterd-backup,2\n".into(), "line 1: \"meterd-backup,2\": only version 1"),
             ("meterd-backup,1\n60,1\n".into(), "line 2: it should begin with"),

@@ -73,8 +73,9 @@ pub struct Survey {
     pub columns: Vec<Column>,
 }
 
-/// Reads a file from its first line to its last. `on_row` is told of every so many rows.
-pub fn survey(path: &Path, wanted: &Wanted, mut on_row: impl FnMut(u64)) -> Result<Survey, Fault> {
+/// Reads a file from its first line to its last. `on_row` is told of every so many rows, and says
+/// whether to go on.
+pub fn survey(path: &Path, wanted: &Wanted, mut on_row: impl FnMut(u64) -> bool) -> Result<Survey, Fault> {
     let file = File::open(path).map_err(|err| Fault { line: 0, why: err.to_string(), io: None })?;
     let sha = Arc::new(Mutex::new(Sha256::new()));
     let mut backup = Backup::read(Box::new(Hashing { file, sha: Arc::clone(&sha) }))?;
@@ -82,8 +83,8 @@ pub fn survey(path: &Path, wanted: &Wanted, mut on_row: impl FnMut(u64)) -> Resu
     let mut row = Row::default();
     while backup.next_row(&mut row)? {
         res.note(&row, wanted);
-        if res.rows % 4096 == 0 {
-            on_row(res.rows);
+        if res.rows.is_multiple_of(4096) && !on_row(res.rows) {
+            return Err(Fault { line: backup.line(), why: "reading was given up".into(), io: None });
         }
     }
     if res.rows < 2 {
@@ -178,7 +179,7 @@ mod tests {
         let name = format!("meterctl-{}", hex(&crate::state::random::<8>().unwrap()));
         let path = std::env::temp_dir().join(name);
         std::fs::write(&path, text).unwrap();
-        let res = survey(&path, wanted, |_| {});
+        let res = survey(&path, wanted, |_| true);
         std::fs::remove_file(&path).unwrap();
         res
     }

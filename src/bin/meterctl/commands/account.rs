@@ -52,6 +52,7 @@ pub fn status(session: &mut Session, token: &str) -> Result<(), Failure> {
 
 /// `wait`
 pub fn wait(session: &mut Session, token: &str) -> Result<(), Failure> {
+    session.contact()?;
     let status = watch::follow(session, "wait", token, |_, _| {})?;
     status.check()?;
     session.terminal.result("Done.", &status.json)

@@ -106,10 +106,11 @@ pub fn backup_first(session: &mut Session, first: &BackupFirst, wanted: &Wanted)
 
 /// Writes rows to a file that appears when it is whole; how many.
 fn save(session: &mut Session, out: &Path, wanted: &Wanted) -> Result<u64, Failure> {
+    session.contact()?;
     let mut rows = Readback::open(session, wanted.to)?;
     let mut survey = Survey::new(&rows.backup().registers, wanted);
     let bar = session.terminal.bar("backup", Unit::Rows, 0);
-    let mut written = 0;
+    let mut written = 0u64;
     let mut row = Row::default();
     write_whole(out, |sink| {
         let put = |sink: &mut dyn Write, bytes: &[u8]| sink.write_all(bytes).map_err(|err| Failure::file(out, err));
@@ -122,7 +123,7 @@ fn save(session: &mut Session, out: &Path, wanted: &Wanted) -> Result<u64, Failu
             row.line.push(b'\n');
             put(sink, &row.line)?;
             written += 1;
-            if written % 512 == 0 {
+            if written.is_multiple_of(512) {
                 bar.at(written);
                 bar.says(&format!("back to {}", shown(row.ts)));
             }
@@ -182,14 +183,9 @@ fn write_whole(out: &Path, write: impl FnOnce(&mut dyn Write) -> Result<(), Fail
 
 /// A name that says of which meter and when.
 fn file_name(session: &Session) -> String {
-    let host = session.base().split("://").nth(1).unwrap_or("meter");
-    let host: String = host
-        .split('/')
-        .next()
-        .unwrap_or(host)
-        .chars()
-        .filter(|it| it.is_ascii_alphanumeric() || ".-".contains(*it))
-        .collect();
+    let host = session.base().split("://").nth(1).and_then(|it| it.split('/').next()).unwrap_or("meter");
+    let plain = |it: char| if it.is_ascii_alphanumeric() || it == '.' { it } else { '-' };
+    let host: String = host.chars().map(plain).collect();
     format!("backup-{host}-{}.txt.gz", compact(Moment::now().seconds))
 }
 

@@ -6,7 +6,9 @@ use serde_json::{Value, json};
 
 use crate::failure::{Failure, Kind};
 use crate::interrupt;
+use crate::moment::{Moment, shown};
 use crate::session::{Liveness, Session};
+use crate::terminal::Unit;
 use crate::watch;
 
 /// How long a meter may take to begin to go down.
@@ -19,7 +21,7 @@ pub fn reboot(session: &mut Session, wait: bool) -> Result<(), Failure> {
     let terminal = session.terminal;
     terminal.confirm(&format!("Reboot {}?", session.base()))?;
     let before = uptime(session);
-    let reply = session.command("reboot", &json!({}))?;
+    let reply = session.bare_command("reboot")?;
     if !wait {
         return terminal.result("The meter goes down in a second; it is back in a minute or so.", &reply);
     }
@@ -32,7 +34,7 @@ pub fn reboot(session: &mut Session, wait: bool) -> Result<(), Failure> {
 pub fn factory_restore(session: &mut Session) -> Result<(), Failure> {
     let question = format!("Remove ALL data and settings of {} and reboot it? This cannot be undone.", session.base());
     session.terminal.confirm(&question)?;
-    let reply = session.command("factory-restore", &json!({}))?;
+    let reply = session.bare_command("factory-restore")?;
     session.forget();
     let words = "The meter goes down in a second and comes back as from the factory: with the account on its label, and perhaps \
                  at another address.";
@@ -52,7 +54,7 @@ pub struct Course {
 pub fn down_and_up(session: &mut Session, uptime_before: Option<f64>) -> Result<Course, Failure> {
     let terminal = session.terminal;
     let begun = Instant::now();
-    let bar = terminal.bar("reboot", crate::terminal::Unit::Share, 0);
+    let bar = terminal.bar("reboot", Unit::Share, 0);
     bar.says("going down");
     let mut down = None;
     loop {
@@ -97,12 +99,11 @@ pub fn uptime(session: &mut Session) -> Option<f64> {
 
 /// `set-time`
 pub fn set_time(session: &mut Session, when: Option<&str>) -> Result<(), Failure> {
-    use crate::moment::Moment;
     let stamp = match when {
         None => None,
         Some("now") => {
-            // Log in first if need be, so that as little as possible lies between reading the clock and the command.
-            session.get("/auth/rights")?;
+            // Logs in if need be, so that as little as possible lies between reading the clock and the command.
+            session.contact()?;
             Some(Moment::now())
         }
         Some(text) => {
@@ -113,7 +114,7 @@ pub fn set_time(session: &mut Session, when: Option<&str>) -> Result<(), Failure
     let reply = session.command("set-time", &body)?;
     let words = match (watch::status_text(&reply), stamp) {
         (text, Some(stamp)) if text == "Done." => {
-            format!("The clock is set to {}.", crate::moment::shown(stamp.seconds))
+            format!("The clock is set to {}.", shown(stamp.seconds))
         }
         (text, None) if text == "Done." => "NTP and PTP are restarted.".into(),
         (text, _) => text,

@@ -37,7 +37,7 @@ impl Readback {
     pub fn next_row(&mut self, session: &mut Session, row: &mut Row) -> Result<bool, Failure> {
         loop {
             self.rows += 1;
-            if self.rows % ROWS_PER_LOOK == 0 && interrupt::pressed() {
+            if self.rows.is_multiple_of(ROWS_PER_LOOK) && interrupt::pressed() {
                 return Err(Failure::interrupted());
             }
             match self.backup.next_row(row) {

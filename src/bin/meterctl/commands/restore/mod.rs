@@ -17,6 +17,7 @@ use crate::backup::chunks::{Chunk, MAX_CHARS};
 use crate::backup::format::Fault;
 use crate::backup::survey::{Survey, Wanted, survey};
 use crate::failure::{Failure, Kind};
+use crate::interrupt;
 use crate::moment::{Moment, shown};
 use crate::session::Session;
 use crate::terminal::{Terminal, Unit};
@@ -70,6 +71,7 @@ pub fn run(session: &mut Session, args: &args::Restore) -> Result<(), Failure> {
     }
     // A mistake in the file is found before anybody is asked anything.
     let first_look = look_at(terminal, args, &wanted(args.range, None))?;
+    session.contact()?;
     let mut members = Map::new();
     members.insert("action".into(), json!("restore"));
     add_range(&mut members, args.range);
@@ -158,7 +160,14 @@ impl Plan<'_> {
 
 fn look_at(terminal: &Terminal, args: &args::Restore, wanted: &Wanted) -> Result<Survey, Failure> {
     let bar = terminal.bar("check", Unit::Rows, 0);
-    survey(&args.file, wanted, |rows| bar.at(rows)).map_err(|fault| in_file(args, fault))
+    let on_row = |rows| {
+        bar.at(rows);
+        !interrupt::pressed()
+    };
+    survey(&args.file, wanted, on_row).map_err(|fault| match interrupt::pressed() {
+        true => Failure::interrupted(),
+        false => in_file(args, fault),
+    })
 }
 
 fn in_file(args: &args::Restore, fault: Fault) -> Failure {

@@ -31,10 +31,10 @@ pub fn verify(session: &mut Session, plan: &Plan) -> Result<Option<Verdict>, Fai
     let field = |name: &str, kind: &str| registers.iter().position(|it| it.name == name && it.kind == kind);
     let fields: Vec<_> = plan.survey.columns.iter().map(|it| field(&it.register.name, &it.register.kind)).collect();
     let bar = session.terminal.bar("verify", Unit::Rows, plan.survey.rows);
-    let mut rows = 0;
+    let mut rows = 0u64;
     let mut file = |row: &mut Row| {
         rows += 1;
-        if rows % 512 == 0 {
+        if rows.is_multiple_of(512) {
             bar.at(rows);
             if interrupt::pressed() {
                 return Err(Failure::interrupted());
@@ -43,10 +43,10 @@ pub fn verify(session: &mut Session, plan: &Plan) -> Result<Option<Verdict>, Fai
         ours.next_row(row).map_err(|it| in_file(plan.args, it))
     };
     let mut meter = |row: &mut Row| theirs.next_row(session, row);
-    let mut looked_at = 0;
+    let mut looked_at = 0u64;
     let mut on_stamp = |ts| {
         looked_at += 1;
-        if looked_at % 4096 == 0 {
+        if looked_at.is_multiple_of(4096) {
             bar.says(&format!("back to {}", shown(ts)));
         }
     };
