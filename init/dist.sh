@@ -1,16 +1,16 @@
 #!/usr/bin/env bash
-# Makes what is given away, below target/dist, with SHA256SUMS over all of it:
+# Makes what is given away, below target/dist or $DIST, with SHA256SUMS over all of it:
 #   x86_64, aarch64, armv7   meterd-ARCH, static binaries for meters
 #   tools                    meterctl and meter-conformance for a technician's x86-64 machine, static as well
-#   source                   the last commit with all its crates, the external tree for Buildroot with it in, the files of init/
+#   sources                  the last commit with all its crates, the external tree for Buildroot with it in, the files of init/
 # SQLite's C needs Debian's cross compilers: musl-tools, gcc-aarch64-linux-gnu, gcc-arm-linux-gnueabihf with
 # libc6-dev-armhf-cross. The same commit and compiler make the same bytes, in whatever folder they work.
 #
-# Usage: init/dist.sh [x86_64|aarch64|armv7|tools|source]...     (all by default)
+# Usage: init/dist.sh [x86_64|aarch64|armv7|tools|sources]...     (all by default)
 set -eu
 cd "$(dirname "$0")/.."
-[ "$#" -gt 0 ] || set -- x86_64 aarch64 armv7 tools source
-dist=$PWD/target/dist
+[ "$#" -gt 0 ] || set -- x86_64 aarch64 armv7 tools sources
+dist=${DIST:-$PWD/target/dist}
 
 need() {
 	command -v "$1" >/dev/null || { echo "dist.sh: $1 is missing (Debian: $2)" >&2 && exit 1; }
@@ -69,20 +69,32 @@ tools() {
 	echo "size: meterctl-x86_64 $(stat -c %s "$dist/meterctl-x86_64") bytes"
 }
 
-# Packs a folder below the current one, the same each time.
-pack() {
-	tar --sort=name --owner=0 --group=0 --numeric-owner --mode=go=rX,u+rw --mtime="@$(git -C "$root" log -1 --format=%ct)" \
-		-cf - "$2" | gzip -n >"$dist/$1"
+# The tree as it was committed; where there is no repository, as it is.
+tree() {
+	if git -C "$root" rev-parse HEAD >/dev/null 2>&1; then
+		git -C "$root" archive HEAD
+	else
+		tar -C "$root" --exclude=./target --exclude=./fuzz/target --exclude=./meterd-state -c .
+	fi
 }
 
-source() {
+# Packs a folder below the current one, the same each time.
+pack() {
+	tar --sort=name --owner=0 --group=0 --numeric-owner --mode=go=rX,u+rw --mtime="@$when" -cf - "$2" | gzip -n >"$dist/$1"
+}
+
+sources() {
 	root=$PWD
+	when=$(git log -1 --format=%ct 2>/dev/null || stat -c %Y Cargo.lock)
 	local version work name hash
 	version=$(sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
 	work=$(mktemp -d)
 	name=meterd-$version
-	mkdir "$work/$name" "$work/meterd-init" "$work/meterd-buildroot"
-	git archive HEAD -- . ':(exclude)fuzz/corpus' ':(exclude)init/buildroot' | tar -x -C "$work/$name"
+	mkdir "$work/$name"
+	tree | tar -x -C "$work/$name"
+	mv "$work/$name/init/buildroot" "$work/meterd-buildroot"
+	mkdir "$work/meterd-init" && cp "$work/$name"/init/* "$work/meterd-init"
+	rm -r "$work"/meterd-init/*.sh "$work"/meterd-init/*.py "$work/$name/fuzz/corpus"
 	cargo vendor --quiet --locked --versioned-dirs --manifest-path "$work/$name/Cargo.toml" "$work/$name/VENDOR" >/dev/null
 	# Cargo wants every crate of the lock file to be there; those of Windows are large, and their names are enough.
 	for crate in "$work/$name"/VENDOR/windows*; do
@@ -100,9 +112,7 @@ source() {
 	END
 	cd "$work"
 	pack "$name.tar.gz" "$name"
-	git -C "$root" archive HEAD:init | tar -x -C meterd-init --exclude=buildroot --exclude='*.sh' --exclude='*.py'
 	pack meterd-init.tar.gz meterd-init
-	git -C "$root" archive HEAD:init/buildroot | tar -x -C meterd-buildroot
 	mkdir meterd-buildroot/dl && cp "$dist/$name.tar.gz" meterd-buildroot/dl
 	hash=$(sha256sum "$dist/$name.tar.gz")
 	echo "sha256  ${hash%% *}  $name.tar.gz" >>meterd-buildroot/package/meterd/meterd.hash
@@ -115,9 +125,10 @@ mkdir -p "$dist"
 for what in "$@"; do
 	case $what in
 	x86_64 | aarch64 | armv7) build "$what" meterd "meterd-$what" ;;
-	tools | source) "$what" ;;
+	tools | sources) "$what" ;;
 	*) echo "dist.sh: $what is none of ours" >&2 && exit 2 ;;
 	esac
 done
 cd "$dist"
-find . -maxdepth 1 -type f ! -name SHA256SUMS -printf '%P\n' | sort | xargs sha256sum >SHA256SUMS
+sums=$(find . -maxdepth 1 -type f ! -name SHA256SUMS -printf '%P\n' | sort | xargs sha256sum)
+echo "$sums" >SHA256SUMS

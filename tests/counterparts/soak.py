@@ -1,8 +1,8 @@
 """Mixed real use at ten times the expected rate, with the metering process writing and faults on, for as long as asked.
 
 In the first third the service is also killed and rebooted; then it lives on undisturbed, and the floor of its memory,
-descriptors, threads and WAL must not rise. At the very end it is killed once more, and the database must hold exactly what
-was acknowledged. The curve goes to target/soak/curve.csv.
+descriptors and threads must not rise, nor its WAL grow long. At the very end it is killed once more, and the database must
+hold exactly what was acknowledged. The curve goes to target/soak/curve.csv.
 
 Usage: soak.py [MINUTES] [SEED]     (twenty minutes by default)
 """
@@ -25,14 +25,16 @@ from meter import ROOT, Meter, Tally, backup_text, chunks
 from remote_setup import Servers, free_port, modbus
 from sunspec_device import device_bytes
 
-EVERY = 0.5
+EVERY = 0.25
 # Parts of the last two thirds whose lowest values are compared.
-PARTS = 12
+PARTS = 8
 # Kilobytes that the log may have; the service shortens it at half of that, and it grows again within half a minute.
 WAL_KIB = 8 * 1024
 # Few may wait and little may be staged, so that both limits are met.
 LIMITS = {"waiting_operations": 4, "reply_seconds": 2}
 LIMITS |= {"data_chars": clients.DATA_CHARS, "staged_bytes": 2 * clients.DATA_CHARS}
+# Whom the service becomes, as on a meter.
+NOBODY = "65534"
 
 
 class Sink:
@@ -52,14 +54,17 @@ class Soak:
         self.lives, self.down, self.last_token = 0, False, None
         self.port = free_port()
         config = {"listen": [f"127.0.0.1:{self.port}"], "tls": {"ca_file": ca_file}, "limits": LIMITS}
+        if os.getuid() == 0:
+            config["user"] = NOBODY
         self.meter = Meter(demo=False, **config)
+        let_pass(self.meter.dir)
         self.fill()
         # The same folder in bench mode, so that nothing of this machine is touched.
         state, self.first_meter = self.meter.state, self.meter
         self.meter = Meter(demo=True, state=state, **config)
 
     def fill(self):
-        """The old rows, and a first excess that is nobody's."""
+        """Makes the old rows."""
         rows, counters = [], [0] * record.DISCRETE
         for at, increments in enumerate(self.old.first):
             counters = [it + more for it, more in zip(counters, increments)]
@@ -147,6 +152,11 @@ class Soak:
         return curve
 
 
+def let_pass(folder):
+    """Temporary folders are their maker's alone, but the service's user has to get through, as through /var/lib."""
+    os.chmod(folder, 0o755)
+
+
 def processes(root):
     """A process and those of its descendants that run the same program."""
     parents = {}
@@ -177,12 +187,13 @@ def rise(curve, name):
 
 def judge(tally, soak, curve):
     """No growth in the last two thirds. Memory may rise by a twentieth, and by what a fresh process still takes for its
-    first uses: half a megabyte in a run of one minute, hardly anything in a long one."""
+    first uses: half a megabyte in a run of one minute, hardly anything in a long one. Descriptors, which are mostly
+    connections, never have a moment of peace in a short run on a busy machine."""
     steady = [it for it in curve if it["seconds"] >= soak.seconds / 3 + 2]
     tally.check("it lived on undisturbed", len({it["life"] for it in steady}) == 1 and len(steady) >= 2 * PARTS, len(steady))
     allowed = {
         "rss_kib": lambda floor: 0.05 * floor + 30_000 / soak.seconds,
-        "descriptors": lambda _: 0.99,
+        "descriptors": lambda _: 0.99 + 480 / soak.seconds,
         "threads": lambda _: 0.99,
     }
     summary = []
@@ -226,6 +237,7 @@ def main():
     seed = int(sys.argv[2]) if len(sys.argv) > 2 else 1
     tally = Tally()
     with Servers() as servers, tempfile.TemporaryDirectory(prefix="meterd-soak-") as folder:
+        let_pass(folder)
         certificates = Certificates(folder)
         certificates.leaf("mail", "DNS:localhost")
         mail = Controller(Sink(), hostname="127.0.0.1", port=free_port(), tls_context=certificates.context("mail"))

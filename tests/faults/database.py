@@ -7,7 +7,7 @@ import shutil
 import sqlite3
 import time
 
-from scenario import PASSWORD, Refused, Scenario, wait_for
+from scenario import Refused, Scenario, wait_for
 from meter import backup_text, chunks
 
 REGISTERS = [("A", "P"), ("A+", "P"), ("B", "P"), ("B+", "P"), ("V", "V"), ("T", "d")]
@@ -209,7 +209,7 @@ class Cancel(Database):
 class Excess(Database):
     """What a remote device had counted is added to the record, once."""
 
-    name = "clear excess"
+    name = "clear-excess"
     bodies = ("excess",)
 
     def furnish(self, service):
@@ -360,7 +360,7 @@ SCENARIOS = {
     "split": lambda: Database("split", [SPLIT]),
     "checkpoint": lambda: Checkpoint("checkpoint", [ZERO, SPLIT]),
     "cancel": lambda: Cancel("cancel", [*restores(), SPLIT, ZERO]),
-    "clear excess": Excess,
+    "clear-excess": Excess,
     "retention": Retention,
     "ingest": Ingest,
 }

@@ -46,9 +46,9 @@ define METERD_INSTALL_INIT_SYSTEMD
 	$(INSTALL) -D -m 0644 $(@D)/init/meterd.service $(TARGET_DIR)/usr/lib/systemd/system/meterd.service
 endef
 
-# The user of the configuration; neither a home nor a shell.
+# The user of the configuration, without a home or a shell; the groups of serial ports and of the supplicant's socket.
 define METERD_USERS
-	meterd -1 meterd -1 * - - - Command service of the meter
+	meterd -1 meterd -1 * - - dialout,netdev Command service of the meter
 endef
 
 define METERD_PERMISSIONS
