@@ -18,7 +18,7 @@ import meterctl_strangers
 import meterctl_terminal
 from aiosmtpd.controller import Controller
 from meter import BINARY, PASSWORD, ROOT, Meter, Tally
-from meterctl_tools import METERCTL, SECRETS, Ctl
+from meterctl_tools import METERCTL, SECRETS, Ctl, wait_for
 from publisher import Publisher, free_port
 
 COMMANDS = (
@@ -166,7 +166,10 @@ def device(tally, meter, ctl):
     tally.check("a stamp arrives to the digit", "1795338000.5" in meter.read_log(), meter.read_log()[-500:])
     tally.check("set-time alone restarts NTP", "restarted" in ctl.run("set-time")[1])
     tally.check("set-time refuses nonsense", ctl.run("set-time", "tomorrow")[0] == 2)
-    tally.check("clear web_cache", ctl.run("clear", "web_cache")[0] == 0 and not os.listdir(meter.web_cache))
+    status, _, err = ctl.run("clear", "web_cache")
+    # What was in it is set aside before the answer, and deleted behind it.
+    emptied = wait_for(lambda: not os.listdir(meter.web_cache))
+    tally.check("clear web_cache", status == 0 and emptied, err)
     tally.check("clear excess", ctl.run("clear", "excess", "--yes")[0] == 0)
     env = {"METERCTL_WLAN_KEY": SECRETS[1]}
     for command, expect in (("list", "wlan"), ("add Roof --yes", "wlan"), ("select 1 --yes", "wlan"), ("forget 1 --yes", "wlan")):
