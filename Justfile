@@ -8,9 +8,23 @@ run:
 test *PARTS:
     tests/run {{PARTS}}
 
-# The figures of the README, as ratios against peers of the same run.
-bench: (dist "x86_64")
-    METERD_STATIC=target/dist/meterd-x86_64 cargo bench --bench figures
+# The figures of the README, against peers of the same run, and the chart; `--quick` for a glance, or names of sections.
+bench *ARGS: (dist "x86_64")
+    METERD_STATIC=$PWD/target/dist/meterd-x86_64 cargo bench --bench figures -- {{ARGS}}
+
+# Mixed real use at ten times the expected rate, with faults: does anything grow, is anything lost?
+soak MINUTES="20" SEED="1":
+    cargo build -q --release
+    target/venv/bin/python tests/counterparts/soak.py {{MINUTES}} {{SEED}}
+
+# What is linked into the static binaries, as CycloneDX.
+sbom *ARCHES:
+    init/sbom.py {{ARCHES}}
+
+# What deny.toml allows, asked of cargo-deny, which is built for some minutes the first time.
+deny *CHECKS="licenses bans sources":
+    [ -x target/tools/bin/cargo-deny ] || cargo install --locked --root target/tools cargo-deny
+    PATH="$PWD/target/tools/bin:$PATH" cargo deny check {{CHECKS}}
 
 # Cut the power and fail the disk at every point of everything that is kept, or at N of each, or of the named ones.
 faults N="0" *NAMES:
@@ -30,13 +44,26 @@ mutants *NAMES:
     cargo build -q --release
     METERD=$PWD/target/release/meterd cargo test -q -p meter-conformance --test mutants -- --all {{NAMES}}
 
+# Attack the service in every known way, with and without the limits of a small machine; NAMES choose some.
+attack *NAMES:
+    cargo build -q --release
+    cargo run -q --example attack -- {{NAMES}}
+
+# Many random sequences of requests against the whole service and the model of its database.
+sequences COUNT="200":
+    METERD_SEQUENCES={{COUNT}} cargo test -q --test service_model
+
 # Fuzz one target for a while.
 fuzz TARGET SECONDS="900":
-    cd fuzz && cargo +nightly fuzz run {{TARGET}} -- -max_total_time={{SECONDS}}
+    FUZZ_TARGETS={{TARGET}} FUZZ_SECONDS={{SECONDS}} tests/run fuzz
 
-# Static binaries for x86-64, ARM64 and ARMv7 into target/dist.
-dist *ARCHES:
-    init/dist.sh {{ARCHES}}
+# Fuzz every target.
+fuzz-all SECONDS="180":
+    FUZZ_TARGETS=all FUZZ_SECONDS={{SECONDS}} tests/run fuzz
+
+# All that is given away, or the named parts of it, with checksums into target/dist.
+dist *PARTS:
+    init/dist.sh {{PARTS}}
 
 # A meter in QEMU, x86 or arm: every test that needs a whole machine, or the named ones.
 vm ARCH="x86" *MODULES: (dist if ARCH == "arm" { "armv7" } else { "x86_64" })

@@ -51,6 +51,9 @@ pub struct Config {
     pub listen: Vec<Listen>,
     /// Where users, database and staged files live; made with mode 0700 if it is missing.
     pub state_dir: PathBuf,
+    /// The user, by name or number, that the part of the service becomes which faces the network, if it is started as
+    /// root; the state folder is given to it. Without one that part stays root, with few of root's rights.
+    pub user: Option<String>,
     /// Read-only users file of the device's label, used while the state folder has none.
     pub factory_users: Option<PathBuf>,
     /// The realm of the digest login; part of every stored password hash.
@@ -168,6 +171,7 @@ impl Default for Config {
             bench: false,
             listen: vec![Listen::Tcp(SocketAddr::from(([0, 0, 0, 0], 80)))],
             state_dir: PathBuf::from("/var/lib/meterd"),
+            user: None,
             factory_users: None,
             realm: "Meter Administration".into(),
             secure_only: false,
@@ -270,6 +274,9 @@ impl Config {
                 ));
             }
         }
+        if self.user.as_deref().is_some_and(|it| it.is_empty() || it == "root" || it.parse() == Ok(0u32)) {
+            return fail("user: must be somebody else than root".into());
+        }
         if self.realm.is_empty() || self.realm.contains(|it: char| it == ':' || it.is_control()) {
             return fail("realm: must be non-empty, without ':' and control characters".into());
         }
@@ -327,6 +334,14 @@ mod tests {
         for text in ["[]", " [true]", "[false, [\"0.0.0.0:80\"]]"] {
             assert!(load(text).unwrap_err().contains("must be an object"), "{text}");
         }
+    }
+
+    #[test]
+    fn the_user_is_not_root() {
+        for user in ["", "root", "0", "00"] {
+            assert!(load(&format!(r#"{{"user": "{user}"}}"#)).unwrap_err().starts_with("user: must be"), "{user}");
+        }
+        assert_eq!(load(r#"{"user": "meterd"}"#).unwrap().user.as_deref(), Some("meterd"));
     }
 
     #[test]

@@ -13,7 +13,7 @@ use meterd::drivers::register_db::ingest::Ingest;
 use meterd::drivers::register_db::{Range, Stamp, look, schema};
 use meterd::logger::{self, Target};
 use meterd::service::{self, Failure};
-use meterd::sys::heap::Wiping;
+use meterd::sys::heap::{self, Wiping};
 use meterd::sys::privilege;
 
 /// Whatever held a secret is overwritten when it is freed.
@@ -24,6 +24,7 @@ static HEAP: Wiping = Wiping;
 const MAX_PASSWORD: u64 = 256;
 
 fn main() -> ExitCode {
+    heap::share_one();
     let invocation = match cli::parse(std::env::args().skip(1)) {
         Ok(invocation) => invocation,
         Err(err) => {
@@ -56,7 +57,7 @@ fn run(invocation: &Invocation) -> Result<(), Failure> {
     match &invocation.action {
         Action::Help => print(HELP),
         Action::Version => print(concat!("meterd ", env!("CARGO_PKG_VERSION"), "\n")),
-        Action::Serve => service::run(load()?, &load),
+        Action::Serve => service::run(&load()?, invocation.config.as_deref(), &load),
         Action::UserSet { name, privileges } => {
             let config = own(load()?)?;
             let mut password = String::new();

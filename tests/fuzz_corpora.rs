@@ -3,6 +3,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
+use std::sync::{Mutex, PoisonError};
 
 /// Places of a seed that are tried at most.
 const PLACES: usize = 256;
@@ -11,6 +12,8 @@ const FOUND: usize = 40;
 
 #[path = "../fuzz/checks/answer_query.rs"]
 mod answer_query;
+#[path = "../fuzz/checks/backup_rows.rs"]
+mod backup_rows;
 #[path = "../fuzz/checks/command_body.rs"]
 mod command_body;
 #[path = "../fuzz/checks/config_file.rs"]
@@ -23,6 +26,8 @@ mod dns_message;
 mod gate_head;
 #[path = "../fuzz/checks/homeplug_frame.rs"]
 mod homeplug_frame;
+#[path = "../fuzz/checks/limits.rs"]
+mod limits;
 #[path = "../fuzz/checks/login_token.rs"]
 mod login_token;
 #[path = "../fuzz/checks/provider_reply.rs"]
@@ -38,6 +43,9 @@ mod upload_body;
 #[path = "../fuzz/checks/wlan_text.rs"]
 mod wlan_text;
 
+/// One input at a time, since the heap that it takes is measured for the whole process.
+static TURN: Mutex<()> = Mutex::new(());
+
 /// Runs a check over the corpus of its target.
 #[track_caller]
 fn replay(target: &str, check: fn(&[u8])) {
@@ -48,7 +56,8 @@ fn replay(target: &str, check: fn(&[u8])) {
     for seed in seeds {
         let bytes = std::fs::read(&seed).unwrap();
         let run = |what: &str, bytes: &[u8]| {
-            let res = catch_unwind(AssertUnwindSafe(|| check(bytes)));
+            let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+            let res = catch_unwind(AssertUnwindSafe(|| limits::within(check, bytes)));
             assert!(res.is_ok(), "{}, {what}: {bytes:?}", seed.display());
         };
         run("as it is", &bytes);
@@ -74,6 +83,7 @@ fn what_comes_from_the_network_before_a_login_is_harmless() {
 #[test]
 fn what_clients_ask_for_is_understood_or_refused() {
     replay("answer_query", answer_query::check);
+    replay("backup_rows", backup_rows::check);
     replay("command_body", command_body::check);
     replay("decimal_stamp", decimal_stamp::check);
 }

@@ -4,24 +4,22 @@
 
 mod model;
 
-use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
-use meterd::drivers::register_db::append::{Sample, append, clear_excess};
+use meterd::drivers::register_db::append::{append, clear_excess};
 use meterd::drivers::register_db::backup::Backup;
 use meterd::drivers::register_db::restore::{Checking, RestoreArgs, plan_restore};
 use meterd::drivers::register_db::rework::{plan_split, plan_zero};
 use meterd::drivers::register_db::text::Header;
 use meterd::drivers::register_db::{Job, Plan, Range, Stamp, Step, schema};
+use model::cases::{CLUSTERS, Rng, chunks, pack, subset, to_samples};
+use model::compare::compare;
 use model::{Chunk, Model};
 use rusqlite::{Connection, TransactionBehavior};
 
 const DAY: i64 = 86_400;
 const UNPACKED: u64 = 1 << 20;
-
-/// Where rows cluster: minutes within an hour, but years apart, so that retention has work.
-const CLUSTERS: [i64; 5] = [10_000 * DAY, 10_001 * DAY, 10_368 * DAY, 13_700 * DAY, 32_000 * DAY];
 
 #[derive(Clone, Debug)]
 enum Op {
@@ -39,119 +37,6 @@ struct Case {
     registers: Vec<(&'static str, bool)>,
     rows: Vec<(i64, Vec<Option<i64>>)>,
     ops: Vec<Op>,
-}
-
-/// SplitMix64.
-struct Rng(u64);
-
-impl Rng {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let it = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let it = (it ^ (it >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        it ^ (it >> 31)
-    }
-
-    fn below(&mut self, n: u64) -> u64 {
-        self.next() % n
-    }
-
-    fn one_in(&mut self, n: u64) -> bool {
-        self.below(n) == 0
-    }
-
-    fn pick<T: Clone>(&mut self, items: &[T]) -> T {
-        items[self.below(items.len() as u64) as usize].clone()
-    }
-
-    fn counter(&mut self) -> i64 {
-        match self.below(12) {
-            0 => self.next() as i64,
-            1 => self.pick(&[i64::MIN, i64::MAX, 0, -1]),
-            _ => self.below(2000) as i64 - 1000,
-        }
-    }
-
-    fn maybe(&mut self, one_in: u64) -> Option<i64> {
-        (!self.one_in(one_in)).then(|| self.counter())
-    }
-
-    /// A stamp in one of the first `n` clusters.
-    fn stamp(&mut self, n: u64) -> i64 {
-        let cluster = CLUSTERS[self.below(n) as usize];
-        match self.below(4) {
-            0 => cluster + self.below(3600) as i64,
-            1 => cluster + self.below(4) as i64 * 900,
-            _ => cluster + self.below(30) as i64 * 60,
-        }
-    }
-
-    fn range(&mut self, n: u64) -> (i64, i64) {
-        let (a, b) = (self.stamp(n), self.stamp(n));
-        let from = if self.one_in(2) { 0 } else { a.min(b) };
-        let to = if self.one_in(2) { i64::MAX - 1 } else { a.max(b) };
-        (from, to)
-    }
-
-    fn stamps(&mut self, clusters: u64, n: u64) -> Vec<i64> {
-        let mut res: Vec<i64> = (0..n).map(|_| self.stamp(clusters)).collect();
-        if self.one_in(3) {
-            // A dense file, as most are.
-            let first = self.stamp(clusters);
-            res = (0..n as i64).map(|i| first + i * 60).collect();
-        }
-        res.sort_unstable();
-        res.dedup();
-        res
-    }
-}
-
-fn subset(rng: &mut Rng, n: usize) -> Option<Vec<usize>> {
-    let some: Vec<usize> = (0..n).filter(|_| rng.one_in(2)).collect();
-    (!some.is_empty() && rng.one_in(2)).then_some(some)
-}
-
-/// A file, cut into chunks in one of the ways that clients do it.
-fn chunks(rng: &mut Rng, registers: usize, clusters: u64) -> Vec<Chunk> {
-    let mut columns: Vec<usize> = (0..registers).filter(|_| !rng.one_in(4)).collect();
-    if columns.is_empty() {
-        columns.push(rng.below(registers as u64) as usize);
-    }
-    if rng.one_in(3) {
-        columns.reverse();
-    }
-    let emptiness: Vec<u64> = columns.iter().map(|_| rng.pick(&[2, 3, 1000, 1000])).collect();
-    let n = 4 + rng.below(20);
-    let mut rows: Vec<(i64, Vec<Option<i64>>)> = Vec::new();
-    for ts in rng.stamps(clusters, n).into_iter().rev() {
-        rows.push((ts, emptiness.iter().map(|it| rng.maybe(*it)).collect()));
-    }
-    if rows.len() < 2 {
-        return Vec::new();
-    }
-    let range = if rng.one_in(2) { (0, i64::MAX - 1) } else { rng.range(clusters) };
-    let regs = subset(rng, columns.len()).map(|it| it.into_iter().map(|i| columns[i]).collect());
-    let chained = rng.one_in(2);
-    let mut res = Vec::new();
-    while !rows.is_empty() {
-        let size = (2 + rng.below(8) as usize).min(rows.len());
-        let size = if rows.len() - size < 2 { rows.len() } else { size };
-        let tail = rows.split_off(size);
-        let with_header = !chained || res.is_empty() || rng.one_in(2);
-        let more = chained && !tail.is_empty() || !chained && rng.one_in(6);
-        res.push(Chunk { columns: columns.clone(), rows, range, regs: regs.clone(), more, with_header });
-        rows = tail;
-    }
-    if !chained && rng.one_in(3) {
-        let (a, b) = (rng.below(res.len() as u64) as usize, rng.below(res.len() as u64) as usize);
-        res.swap(a, b);
-    }
-    if rng.one_in(4) {
-        let mut again = rng.pick(&res);
-        again.with_header = true;
-        res.push(again);
-    }
-    res
 }
 
 fn generate(seed: u64) -> Case {
@@ -235,29 +120,6 @@ impl World {
         World { conn, model, dir: dir.into(), chain: None }
     }
 
-    fn compare(&self, model: &Model) -> Result<(), String> {
-        for (did, reg) in model.regs.iter().enumerate() {
-            let sql = format!("SELECT ts, r{did} FROM row WHERE r{did} IS NOT NULL ORDER BY ts");
-            let mut stmt = self.conn.prepare_cached(&sql).unwrap();
-            let rows = stmt.query_map([], |row| Ok((row.get(0)?, row.get(1)?))).unwrap();
-            let rows: Vec<(i64, i64)> = rows.map(|it| it.unwrap()).collect();
-            let expect: Vec<(i64, i64)> = reg.samples.iter().map(|it| (*it.0, *it.1)).collect();
-            if rows != expect {
-                return Err(format!("register {did}:\n  is     {rows:?}\n  should {expect:?}"));
-            }
-        }
-        let n_rows: i64 = self.conn.query_row("SELECT count(*) FROM row", [], |row| row.get(0)).unwrap();
-        if n_rows as usize != model.stamps().len() {
-            return Err(format!("{n_rows} rows, but only {} have a sample", model.stamps().len()));
-        }
-        let counters: Vec<i64> = schema::registers(&self.conn).unwrap().iter().map(|it| it.counter).collect();
-        let expect: Vec<i64> = model.regs.iter().map(|it| it.counter).collect();
-        if counters != expect {
-            return Err(format!("counters are {counters:?}, should be {expect:?}"));
-        }
-        Ok(())
-    }
-
     fn compare_backup(&mut self) -> Result<(), String> {
         let mut backup = Backup::open(&self.conn, Range::default(), None).unwrap();
         let mut out = Vec::new();
@@ -307,7 +169,7 @@ impl World {
                 self.model.clear_excess(*reg, *excess);
             }
         }
-        self.compare(&self.model)?;
+        compare(&self.conn, &self.model)?;
         self.compare_backup()
     }
 
@@ -392,7 +254,7 @@ impl World {
             for (ts, samples) in &appended {
                 model.append(*ts, samples);
             }
-            self.compare(&model).map_err(|err| format!("after {position:?}: {err}"))?;
+            compare(&self.conn, &model).map_err(|err| format!("after {position:?}: {err}"))?;
             self.model = model;
             if step == Step::Done || (rough && rng.one_in(30)) {
                 return Ok(());
@@ -437,42 +299,9 @@ fn to_range((from, to): (i64, i64)) -> Range {
     Range { from: stamp(from).filter(|_| from != 0), to: stamp(to).filter(|_| to != i64::MAX - 1) }
 }
 
-fn to_samples(model: &Model, samples: &[Option<i64>]) -> Vec<Sample> {
-    let of = |(did, sample): (usize, &Option<i64>)| {
-        Some(Sample { did: did as u32, discrete: model.regs[did].discrete, value: (*sample)? })
-    };
-    samples.iter().enumerate().filter_map(of).collect()
-}
-
-fn pack(chunk: &Chunk, model: &Model, gzip: bool) -> Vec<u8> {
-    let mut out = Vec::new();
-    if chunk.with_header {
-        let name = |it: &usize| (model.regs[*it].name.clone(), if model.regs[*it].discrete { "d" } else { "P" }.into());
-        Header { registers: chunk.columns.iter().map(name).collect() }.write(&mut out);
-    }
-    for (ts, counters) in &chunk.rows {
-        write!(out, "{ts}").unwrap();
-        for (i, counter) in counters.iter().enumerate() {
-            match counter {
-                // Counters above the signed range are the same as negative ones.
-                Some(counter) if (i + *ts as usize).is_multiple_of(2) => write!(out, ",{}", *counter as u64).unwrap(),
-                Some(counter) => write!(out, ",{counter}").unwrap(),
-                None => write!(out, ",").unwrap(),
-            }
-        }
-        writeln!(out).unwrap();
-    }
-    if gzip {
-        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
-        encoder.write_all(&out).unwrap();
-        return encoder.finish().unwrap();
-    }
-    out
-}
-
 fn check(case: &Case, dir: &Path) -> Result<(), String> {
     let mut world = World::new(case, dir, "case.db");
-    world.compare(&world.model)?;
+    compare(&world.conn, &world.model)?;
     for (i, op) in case.ops.iter().enumerate() {
         world.run(op).map_err(|err| format!("operation {i}: {err}"))?;
     }

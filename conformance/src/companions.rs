@@ -1,5 +1,6 @@
 //! Servers for the meter to talk to while it is tried: each listens on the address that the tester names, in threads of
-//! its own, and ends when it is dropped. They record what the meter does; they judge nothing.
+//! its own, and ends when it is dropped. What the meter is told may be another address that leads there. They record what
+//! the meter does; they judge nothing.
 
 pub mod modbus;
 pub mod provider;
@@ -16,10 +17,15 @@ use std::time::{Duration, Instant};
 use crate::catalogue::Param;
 use crate::lab::{Lab, Stop};
 
-/// Where companions listen; areas that need one have it among their parameters.
+/// Where the meter reaches companions; areas that need one have it among their parameters, with [`BIND`].
 pub const ADDRESS: Param = Param {
     name: "companion.address",
-    meaning: "an address of this machine which the meter can reach; servers for it to talk to listen there.",
+    meaning: "an address at which the meter reaches this machine; servers for it to talk to listen there.",
+};
+/// Where companions listen.
+pub const BIND: Param = Param {
+    name: "companion.bind",
+    meaning: "the address on which they listen, where a router or a forwarder leads there (companion.address).",
 };
 
 /// Between two looks for a new connection.
@@ -31,7 +37,7 @@ const PATIENCE: Duration = Duration::from_secs(120);
 
 /// A server on one port.
 pub struct Server {
-    address: SocketAddr,
+    told: SocketAddr,
     shared: Arc<Shared>,
     thread: Option<JoinHandle<()>>,
 }
@@ -55,27 +61,27 @@ impl Server {
             None => 0,
             Some(text) => text.parse().map_err(|_| Stop::Skip(format!("--with {port}={text}: this is no port")))?,
         };
-        let address = SocketAddr::new(address(lab)?, number);
-        let failed = |err: io::Error| Stop::Skip(format!("companions cannot listen on {address}: {err}"));
-        Server::listen(address, talk).map_err(failed)
+        let (told, bind) = (address(lab)?, SocketAddr::new(bind(lab)?, number));
+        Server::listen(told, bind, talk).map_err(|err| cannot_listen(bind, &err))
     }
 
-    fn listen<T>(address: SocketAddr, talk: T) -> io::Result<Server>
+    /// Listens on `bind`, which the meter reaches as `told`.
+    fn listen<T>(told: IpAddr, bind: SocketAddr, talk: T) -> io::Result<Server>
     where
         T: Fn(TcpStream) + Send + Sync + 'static,
     {
-        let listener = TcpListener::bind(address)?;
+        let listener = TcpListener::bind(bind)?;
         listener.set_nonblocking(true)?;
-        let address = listener.local_addr()?;
+        let told = SocketAddr::new(told, listener.local_addr()?.port());
         let shared = Arc::new(Shared::default());
         let (inner, talk) = (Arc::clone(&shared), Arc::new(talk));
         let thread = thread::Builder::new().name("companion".into()).spawn(move || accept(&listener, &inner, &talk))?;
-        Ok(Server { address, shared, thread: Some(thread) })
+        Ok(Server { told, shared, thread: Some(thread) })
     }
 
-    /// Where it listens.
+    /// Where the meter reaches it.
     pub fn address(&self) -> SocketAddr {
-        self.address
+        self.told
     }
 
     /// How many connections there were.
@@ -129,15 +135,26 @@ where
 
 /// The tester's address for companions, without which the area ends.
 pub fn address(lab: &Lab<'_>) -> Result<IpAddr, Stop> {
-    let text = lab.need(ADDRESS.name)?;
-    text.parse().map_err(|_| Stop::Skip(format!("--with {}={text}: this is no IP address", ADDRESS.name)))
+    parsed(ADDRESS.name, lab.need(ADDRESS.name)?)
+}
+
+fn bind(lab: &Lab<'_>) -> Result<IpAddr, Stop> {
+    lab.param(BIND.name).map_or_else(|| address(lab), |text| parsed(BIND.name, text))
+}
+
+fn parsed(name: &str, text: &str) -> Result<IpAddr, Stop> {
+    text.parse().map_err(|_| Stop::Skip(format!("--with {name}={text}: this is no IP address")))
+}
+
+fn cannot_listen(bind: SocketAddr, err: &io::Error) -> Stop {
+    Stop::Skip(format!("companions cannot listen on {bind}: {err}"))
 }
 
 /// A port of the tester's address at which nobody listens.
 pub fn deserted(lab: &Lab<'_>) -> Result<SocketAddr, Stop> {
-    let address = SocketAddr::new(address(lab)?, 0);
-    let port = TcpListener::bind(address).and_then(|it| it.local_addr());
-    port.map_err(|err| Stop::Skip(format!("companions cannot listen on {address}: {err}")))
+    let (told, bind) = (address(lab)?, SocketAddr::new(bind(lab)?, 0));
+    let free = TcpListener::bind(bind).and_then(|it| it.local_addr());
+    free.map(|it| SocketAddr::new(told, it.port())).map_err(|err| cannot_listen(bind, &err))
 }
 
 /// Whether `met` was within `time`.
@@ -164,9 +181,22 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_server_behind_a_forwarder_tells_where_the_forwarder_is() {
+        let args = ["--replay", "none", "--with", "companion.address=10.0.2.2", "--with", "companion.bind=127.0.0.1"];
+        let options = crate::options::Options::parse(args.iter().map(|it| it.to_string())).unwrap();
+        let lab = Lab::new(&options);
+        let server = Server::open(&lab, "companion.mail-port", |_| {}).unwrap();
+        assert_eq!(server.address().ip(), IpAddr::from([10, 0, 2, 2]));
+        assert!(TcpStream::connect(("127.0.0.1", server.address().port())).is_ok());
+        let nobody = deserted(&lab).unwrap();
+        assert_eq!(nobody.ip(), IpAddr::from([10, 0, 2, 2]));
+        assert!(TcpStream::connect(("127.0.0.1", nobody.port())).is_err());
+    }
+
+    #[test]
     fn a_server_counts_its_guests_and_ends_with_its_owner() {
         let address = SocketAddr::from(([127, 0, 0, 1], 0));
-        let server = Server::listen(address, |mut stream| {
+        let server = Server::listen(address.ip(), address, |mut stream| {
             let _ = stream.write_all(b"hello");
             let _ = stream.read(&mut [0; 8]);
         });

@@ -1,6 +1,7 @@
-//! What a request could do to a meter that obeys too readily. Everything that is sent passes [`class_of`], which looks at
+//! What a request could do to a meter that obeys too readily. Everything that is sent passes [`classes_of`], which looks at
 //! the bytes alone and knows nothing of areas or rules, so that a mistake in choosing rules cannot do harm.
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 /// Danger classes, from harmless to final. A tester allows them one by one; `Safe` needs no leave.
@@ -79,38 +80,50 @@ impl fmt::Display for Class {
     }
 }
 
-/// The class of the worst that a lax meter might do with these bytes: one that does not look at the method, the login, the
-/// framing or the whole of the body. Bytes that could be read as several requests count as the worst of them.
-pub fn class_of(bytes: &[u8]) -> Class {
+/// The classes of what a lax meter might do with these bytes: one that does not look at the method, the login, the framing
+/// or the whole of the body. Bytes that could be read as several requests are of the classes of all of them; bytes that
+/// can do nothing are of none.
+pub fn classes_of(bytes: &[u8]) -> BTreeSet<Class> {
     let text = normal(bytes);
-    let mut worst = Class::Safe;
-    let mut rest = text.as_str();
-    let mut changes = false;
-    for line in text.lines() {
-        let method = line.split(' ').next().unwrap_or_default();
-        changes |=
-            ["post", "put", "delete", "patch"].contains(&method) && (!line.contains("/auth/") || line.contains(".."));
+    let mut res = BTreeSet::new();
+    let commands: Vec<_> = text.split("cmd/").skip(1).collect();
+    for behind in &commands {
+        res.extend(class_of_command(behind, &text));
     }
-    let mut commands = false;
-    while let Some((_, behind)) = rest.split_once("cmd/") {
-        commands = true;
-        let name: String = behind.chars().take_while(|it| it.is_ascii_alphanumeric() || *it == '-').collect();
-        worst = worst.max(class_of_command(&name, &text));
-        rest = behind;
-    }
-    if !commands && changes {
+    if commands.is_empty() && text.lines().any(changes) {
         // Ending a stored service is the only change outside commands that a rule asks for.
-        let service = text.contains("/config/push/service") || text.contains("/config/alert/reporter/web/service");
-        worst = if service && text.starts_with("delete ") { Class::Activate } else { Class::FactoryRestore };
+        let path = text.split(' ').nth(1).unwrap_or_default().split('?').next().unwrap_or_default();
+        let service =
+            ["/config/push/service", "/config/alert/reporter/web/service"].iter().any(|it| path.ends_with(it));
+        let ends = service && text.starts_with("delete ") && text.matches("delete ").count() == 1;
+        res.insert(if ends { Class::Activate } else { Class::FactoryRestore });
     }
-    worst
+    res.remove(&Class::Safe);
+    res
 }
 
-/// A command's class by its name; only a body that is right to the byte makes it a smaller one.
-fn class_of_command(name: &str, text: &str) -> Class {
+/// Whether this could be the first line of a request that changes something. Logging in changes nothing.
+fn changes(line: &str) -> bool {
+    let mut words = line.split_whitespace();
+    let (method, target) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
+    let path = target.split(['?', ';', '#']).next().unwrap_or_default();
+    ["post", "put", "delete", "patch"].contains(&method) && (!path.contains("/auth/") || path.contains(".."))
+}
+
+/// A command's class by its name, which must be all that is left of the target; only a body that is right to the byte makes
+/// it a smaller one.
+fn class_of_command(behind: &str, text: &str) -> Option<Class> {
+    let end = behind.find(|it: char| !it.is_ascii_alphanumeric() && it != '-').unwrap_or(behind.len());
+    let (name, rest) = behind.split_at(end);
+    if !rest.is_empty() && !rest.starts_with([' ', '?', '\r', '\n']) {
+        // What follows may lead on to another command.
+        return Some(Class::FactoryRestore);
+    }
     let body = text.split_once("\r\n\r\n").map_or("", |it| it.1).trim();
     let posted = text.starts_with("post ") && text.matches("cmd/").count() == 1;
-    match name {
+    // What was a backslash may have begun an escaped letter of another action.
+    let lists = body.contains("\"action\":\"list\"") && !body.contains("install") && !body.contains('/');
+    Some(match name {
         "cancel" => Class::Safe,
         "clear" if posted && body == "\"web_cache\"" => Class::Safe,
         "clear" | "db" => Class::Db,
@@ -120,20 +133,37 @@ fn class_of_command(name: &str, text: &str) -> Class {
         "activate" => Class::Activate,
         "wlan" => Class::Wlan,
         "homeplug" => Class::Homeplug,
-        "update" if posted && body.contains("\"action\":\"list\"") && !body.contains("install") => Class::UpdateList,
+        "update" if posted && lists => Class::UpdateList,
         "update" => Class::UpdateInstall,
         "reboot" => Class::Reboot,
         _ => Class::FactoryRestore,
-    }
+    })
 }
 
-/// Lower case, percent escapes undone, `\` as `/`: the most that any server may make of a target.
+/// Lower case, percent escapes undone as often as there are any, `\` as `/`: the most that any server may make of a target.
 fn normal(bytes: &[u8]) -> String {
+    let mut res = bytes.to_vec();
+    loop {
+        let plain = unescaped(&res);
+        if plain.len() == res.len() {
+            break;
+        }
+        res = plain;
+    }
+    let mut text = String::from_utf8_lossy(&res).to_lowercase().replace('\\', "/");
+    while text.contains("//") {
+        text = text.replace("//", "/");
+    }
+    text
+}
+
+fn unescaped(bytes: &[u8]) -> Vec<u8> {
     let mut res = Vec::with_capacity(bytes.len());
     let mut at = 0;
     while at < bytes.len() {
         let hex = (bytes[at] == b'%').then(|| bytes.get(at + 1..at + 3)).flatten();
-        match hex.and_then(|it| std::str::from_utf8(it).ok()).and_then(|it| u8::from_str_radix(it, 16).ok()) {
+        let hex = hex.filter(|it| it.iter().all(u8::is_ascii_hexdigit)).and_then(|it| std::str::from_utf8(it).ok());
+        match hex.and_then(|it| u8::from_str_radix(it, 16).ok()) {
             Some(byte) => {
                 res.push(byte);
                 at += 3;
@@ -144,7 +174,7 @@ fn normal(bytes: &[u8]) -> String {
             }
         }
     }
-    String::from_utf8_lossy(&res).to_lowercase().replace('\\', "/").replace("//", "/")
+    res
 }
 
 #[cfg(test)]
@@ -152,7 +182,8 @@ mod tests {
     use super::*;
 
     fn check(bytes: &str, class: Class) {
-        assert_eq!(class_of(bytes.as_bytes()), class, "{bytes}");
+        let expect = BTreeSet::from_iter(Some(class).filter(|it| *it != Class::Safe));
+        assert_eq!(classes_of(bytes.as_bytes()), expect, "{bytes}");
     }
 
     #[test]
@@ -179,10 +210,43 @@ mod tests {
         check("POST /api/%63md\\reboot HTTP/1.1\r\n\r\n", Class::Reboot);
         check("POST /api/cmd//reboot HTTP/1.1\r\n\r\n", Class::Reboot);
         check("GET /api/sys/time HTTP/1.1\r\n\r\nPOST /api/cmd/db HTTP/1.1\r\n\r\n", Class::Db);
-        check("POST /api/cmd/clear HTTP/1.1\r\n\r\n\"web_cache\"POST /api/cmd/reboot HTTP/1.1\r\n\r\n", Class::Reboot);
+        let second = "POST /api/cmd/clear HTTP/1.1\r\n\r\n\"web_cache\"POST /api/cmd/reboot HTTP/1.1\r\n\r\n";
+        assert_eq!(classes_of(second.as_bytes()), BTreeSet::from([Class::Db, Class::Reboot]));
         check("GET /api/cmd/update HTTP/1.1\r\n\r\n{\"action\":\"list\"}", Class::UpdateInstall);
         check("PUT /api/config HTTP/1.1\r\n\r\n{}", Class::FactoryRestore);
         check("PUT /api/auth/../config HTTP/1.1\r\n\r\n{}", Class::FactoryRestore);
+        check("PUT /api/config?x=/auth/ HTTP/1.1\r\n\r\n{}", Class::FactoryRestore);
+        check("POST\t/api/config HTTP/1.1\r\n\r\n{}", Class::FactoryRestore);
         check("DELETE /api/config/push/service HTTP/1.1\r\n\r\n", Class::Activate);
+        check("DELETE /api/config?/config/push/service HTTP/1.1\r\n\r\n", Class::FactoryRestore);
+        check("DELETE /api/config HTTP/1.1\r\n\r\n/config/push/service", Class::FactoryRestore);
+    }
+
+    #[test]
+    fn a_harmless_name_that_leads_on_to_another_is_not_harmless() {
+        for target in [
+            "/api/cmd/cancel/../reboot",
+            "/api/cmd/cancel/%2e%2e/reboot",
+            "/api/cmd/cancel;/../reboot",
+            "/api/cmd/cancel%00reboot",
+            "/api/cmd/./reboot",
+            "/api/cmd///reboot",
+        ] {
+            let classes = classes_of(format!("POST {target} HTTP/1.1\r\n\r\n").as_bytes());
+            assert!(classes.contains(&Class::FactoryRestore) || classes.contains(&Class::Reboot), "{target}");
+        }
+        check("POST /api/%2563md/reboot HTTP/1.1\r\n\r\n", Class::Reboot);
+        check("POST /api/%25252563md/reboot?x=1 HTTP/1.1\r\n\r\n", Class::Reboot);
+        check("POST /api/cmd/cancel HTTP/1.1\r\n\r\n{\"token\":\"%\"}", Class::Safe);
+        check(
+            "POST /api/cmd/update HTTP/1.1\r\n\r\n{\"action\":\"list\",\"action\":\"\\u0069nstall\"}",
+            Class::UpdateInstall,
+        );
+    }
+
+    #[test]
+    fn several_requests_need_the_leave_for_each() {
+        let both = "POST /api/cmd/db HTTP/1.1\r\n\r\n{}POST /api/cmd/reboot HTTP/1.1\r\n\r\n";
+        assert_eq!(classes_of(both.as_bytes()), BTreeSet::from([Class::Db, Class::Reboot]));
     }
 }

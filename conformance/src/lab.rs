@@ -5,14 +5,14 @@ pub mod operation;
 mod raw;
 
 use std::fmt;
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::Read;
 use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use serde_json::Value;
 
-use crate::danger::{Class, class_of};
+use crate::danger::classes_of;
 use crate::http::{Connection, Fault, Reply, Request};
 use crate::options::Options;
 use crate::session::{Credentials, payload};
@@ -20,6 +20,8 @@ use crate::transcript::{Exchange, Transcript};
 
 /// Requests in a row without an answer after which the meter counts as gone.
 const PATIENCE: usize = 4;
+/// Bytes of all requests and answers together that are kept: far more than any meter has to say.
+const MOST: usize = 256 << 20;
 /// A login is renewed so long before its end.
 const MARGIN: Duration = Duration::from_secs(30);
 
@@ -52,6 +54,8 @@ pub struct Lab<'a> {
     begun: Instant,
     last: Option<Instant>,
     unanswered: usize,
+    /// Bytes that may still be kept.
+    room: usize,
     /// For one answer.
     timeout: Duration,
     /// The login's token and its end.
@@ -67,6 +71,7 @@ impl<'a> Lab<'a> {
             meter: options.url.clone(),
             begun: wall().floor() as u64,
             allowed: options.allowed.clone(),
+            secrets: options.credentials.iter().map(|it| it.password.clone()).collect(),
             ..Transcript::default()
         };
         let begun = Instant::now();
@@ -77,6 +82,7 @@ impl<'a> Lab<'a> {
             begun,
             last: None,
             unanswered: 0,
+            room: MOST,
             timeout: options.timeout,
             token: None,
             going_down: false,
@@ -97,6 +103,15 @@ impl<'a> Lab<'a> {
     /// The tester's value, without which the area ends.
     pub fn need(&self, name: &str) -> Result<&'a str, Stop> {
         self.param(name).ok_or_else(|| Stop::Skip(format!("needs --with {name}=...")))
+    }
+
+    /// The first line of the file that the tester named for a parameter: a password or a key, which is never shown.
+    pub fn secret(&mut self, name: &str) -> Result<Option<String>, Stop> {
+        let Some(path) = self.param(name) else { return Ok(None) };
+        let text = fs::read_to_string(path).map_err(|err| Stop::Skip(format!("--with {name}={path}: {err}")))?;
+        let line = text.lines().next().unwrap_or_default().to_string();
+        self.transcript.secrets.push(line.clone());
+        Ok(Some(line))
     }
 
     /// The tester's seconds for a parameter of this area, or so many.
@@ -253,10 +268,9 @@ impl<'a> Lab<'a> {
     }
 
     fn guard(&self, bytes: &[u8]) -> Result<(), Stop> {
-        let class = class_of(bytes);
-        if class == Class::Safe || self.options.allowed.contains(&class) {
+        let Some(class) = classes_of(bytes).into_iter().find(|it| !self.options.allowed.contains(it)) else {
             return Ok(());
-        }
+        };
         let line = String::from_utf8_lossy(bytes).lines().next().unwrap_or_default().to_string();
         Err(Stop::Forbidden(format!("{}: {line:?} is of class {class}, which is not allowed", self.area)))
     }
@@ -276,6 +290,11 @@ impl<'a> Lab<'a> {
         }
         let gone = !self.going_down && self.unanswered >= PATIENCE;
         let why = format!("the meter stopped answering: {}", exchange.answer_text());
+        let size = exchange.sent.len() + exchange.answer.as_ref().map_or(0, |it| it.body.len() + it.extra.len());
+        let Some(room) = self.room.checked_sub(size) else {
+            return Err(Stop::Gone(format!("the meter says more than can be kept: {} MiB", MOST >> 20)));
+        };
+        self.room = room;
         self.transcript.exchanges.push(exchange.clone());
         if gone { Err(Stop::Gone(why)) } else { Ok(exchange) }
     }
@@ -291,6 +310,17 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn a_meter_that_says_too_much_ends_the_run_and_the_memory_does_not() {
+        let options = Options::parse(["--replay", "none"].iter().map(|it| it.to_string())).unwrap();
+        let mut lab = Lab::new(&options);
+        lab.room = 100;
+        let long =
+            || crate::evidence::testing::exchange("a", "x", 0.0, b"GET / HTTP/1.1\r\n\r\n", 200, &"x".repeat(50));
+        assert!(lab.record(long()).is_ok());
+        assert!(matches!(lab.record(long()), Err(Stop::Gone(_))));
+    }
 
     #[test]
     fn nothing_that_was_not_allowed_leaves_the_program() {

@@ -3,14 +3,12 @@
 use std::process::ExitCode;
 
 use meter_conformance::options::{Options, USAGE};
-use meter_conformance::verdict::Mark;
 use meter_conformance::{report, runner, transcript};
 
 fn main() -> ExitCode {
     let args: Vec<_> = std::env::args().skip(1).collect();
     if args.iter().any(|it| it == "--help" || it == "-h") {
-        println!("{USAGE}");
-        return ExitCode::SUCCESS;
+        return report::print(&format!("{USAGE}\n")).map_or(ExitCode::from(2), |()| ExitCode::SUCCESS);
     }
     match Options::parse(args.into_iter()).and_then(|it| run(&it)) {
         Ok(true) => ExitCode::SUCCESS,
@@ -25,9 +23,11 @@ fn main() -> ExitCode {
 /// Whether all that must pass passed.
 fn run(options: &Options) -> Result<bool, String> {
     if options.list {
-        report::list();
+        report::print(&report::list())?;
         return Ok(true);
     }
+    // What cannot be read or written is told before a meter is bothered, not after half an hour.
+    let old = report::prepare(options)?;
     let evidence = match &options.replay {
         Some(path) => transcript::load(path)?,
         None => runner::play(options)?,
@@ -36,6 +36,6 @@ fn run(options: &Options) -> Result<bool, String> {
         transcript::save(&evidence, path).map_err(|err| format!("{}: {err}", path.display()))?;
     }
     let verdicts = runner::judge(&evidence, options);
-    report::write(&evidence, &verdicts, options)?;
-    Ok(verdicts.iter().all(|it| it.mark != Mark::Fail))
+    report::write(&evidence, &verdicts, old, options)?;
+    runner::outcome(&evidence, &verdicts)
 }

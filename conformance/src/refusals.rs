@@ -10,7 +10,7 @@ use crate::evidence::{Evidence, refusal, status};
 use crate::http::Request;
 use crate::lab::operation::token_of;
 use crate::lab::{Lab, Stop};
-use crate::transcript::Exchange;
+use crate::transcript::{Exchange, forms};
 use crate::verdict::Finding;
 
 /// Bodies that a command must refuse: the name with which each is recorded, and its text.
@@ -39,12 +39,14 @@ pub fn bodies(lab: &mut Lab<'_>, path: &str, bodies: Bodies, time: Duration) -> 
 }
 
 /// Keeps, as the fact `echoed`, which answers that the area `area` had so far hold one of these secrets. It has to be done
-/// at once: the record has no secrets to compare with.
+/// at once: the record has no secrets to compare with. What is long enough not to be found by chance is shown nowhere.
 pub fn look_for_secrets(lab: &mut Lab<'_>, area: &str, secrets: &[&str]) {
+    lab.transcript.secrets.extend(secrets.iter().filter(|it| 8 <= it.len()).map(|it| it.to_string()));
+    let forms: Vec<_> = secrets.iter().flat_map(|it| forms(it)).collect();
     let holds = |it: &&Exchange| {
         let reply = it.answer.as_ref().ok();
         let body = reply.map(|it| String::from_utf8_lossy(&it.body).into_owned()).unwrap_or_default();
-        it.area == area && secrets.iter().any(|it| body.contains(it))
+        it.area == area && forms.iter().any(|it| body.contains(it.as_str()))
     };
     let labels: Vec<_> = lab.transcript.exchanges.iter().filter(holds).map(|it| it.label.clone()).collect();
     lab.fact("echoed", json!(labels));

@@ -6,7 +6,11 @@ mod junit;
 mod markdown;
 mod text;
 
-use std::fs;
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::fs::{self, OpenOptions};
+use std::io::{self, ErrorKind, Write as _};
+use std::path::Path;
 
 use crate::catalogue::areas;
 use crate::coverage;
@@ -14,9 +18,36 @@ use crate::options::{Form, Options};
 use crate::transcript::Transcript;
 use crate::verdict::{Basis, Finding, Mark, Rule, Verdict};
 
+/// The marks of an older report, by the ids of rules.
+pub type Old = BTreeMap<String, Mark>;
+
+/// Reads the older report if one is to be compared with. The error says why the run would be in vain: that one is none, or
+/// a file cannot be written.
+pub fn prepare(options: &Options) -> Result<Option<Old>, String> {
+    for path in [&options.out, &options.record].into_iter().flatten() {
+        writable(path).map_err(|err| format!("{}: {err}", path.display()))?;
+    }
+    options.compare.as_deref().map(compare::load).transpose()
+}
+
+/// Leaves what is there as it is, and nothing where there was nothing.
+fn writable(path: &Path) -> io::Result<()> {
+    let fresh = !path.exists();
+    OpenOptions::new().append(true).create(true).open(path)?;
+    if fresh { fs::remove_file(path) } else { Ok(()) }
+}
+
+/// Prints to standard output. A reader who has seen enough is no error.
+pub fn print(text: &str) -> Result<(), String> {
+    let mut output = io::stdout();
+    match output.write_all(text.as_bytes()).and_then(|()| output.flush()) {
+        Err(err) if err.kind() != ErrorKind::BrokenPipe => Err(format!("standard output: {err}")),
+        _ => Ok(()),
+    }
+}
+
 /// Writes the report where the options want it.
-pub fn write(transcript: &Transcript, verdicts: &[Verdict], options: &Options) -> Result<(), String> {
-    let old = options.compare.as_deref().map(compare::load).transpose()?;
+pub fn write(transcript: &Transcript, verdicts: &[Verdict], old: Option<Old>, options: &Options) -> Result<(), String> {
     let changes = old.map(|it| compare::changes(&it, verdicts));
     let text = match options.form {
         Form::Text => {
@@ -33,10 +64,7 @@ pub fn write(transcript: &Transcript, verdicts: &[Verdict], options: &Options) -
     };
     match &options.out {
         Some(path) => fs::write(path, text).map_err(|err| format!("{}: {err}", path.display())),
-        None => {
-            print!("{text}");
-            Ok(())
-        }
+        None => print(&text),
     }
 }
 
@@ -58,21 +86,24 @@ impl Counts {
     }
 }
 
-/// Prints the catalogue, and what of the documents it covers.
-pub fn list() {
+/// The catalogue, and what of the documents it covers.
+pub fn list() -> String {
+    let mut res = String::new();
     for area in areas() {
-        println!("\n{} (class {}): {}", area.name, area.class, area.touches);
+        let _ = writeln!(res, "\n{} (class {}): {}", area.name, area.class, area.touches);
         for param in area.params {
-            println!("  --with {}=...  {}", param.name, param.meaning);
+            let _ = writeln!(res, "  --with {}=...  {}", param.name, param.meaning);
         }
         for rule in area.rules {
-            println!("  {:28} {:6} {:9} {}  [{}]", rule.id, rule.level.name(), basis(rule), rule.owes, rule.clause);
+            let (level, basis) = (rule.level.name(), basis(rule));
+            let _ = writeln!(res, "  {:28} {level:6} {basis:9} {}  [{}]", rule.id, rule.owes, rule.clause);
         }
     }
-    println!("\nWhat the documents promise, and the rules that judge it:");
+    res.push_str("\nWhat the documents promise, and the rules that judge it:\n");
     for promise in coverage::PROMISES {
-        println!("  {}", promise.line());
+        let _ = writeln!(res, "  {}", promise.line());
     }
+    res
 }
 
 /// The rule of a verdict.
@@ -119,12 +150,16 @@ mod tests {
         let out = path.with_extension("out");
         let args = ["--replay", "x", "--report", "json", "--compare", path.to_str().unwrap()];
         let args = args.into_iter().chain(["--out", out.to_str().unwrap()]).map(str::to_string);
-        let options = Options::parse(args).unwrap();
-        write(&Transcript::default(), &verdicts, &options).unwrap();
+        let mut options = Options::parse(args).unwrap();
+        let old = prepare(&options).unwrap();
+        assert!(!out.exists());
+        write(&Transcript::default(), &verdicts, old, &options).unwrap();
         let report: serde_json::Value = serde_json::from_str(&fs::read_to_string(&out).unwrap()).unwrap();
         assert_eq!(report["changes"]["new_failures"], serde_json::json!([]));
         fs::write(&path, "{}").unwrap();
-        assert!(compare::load(&path).unwrap_err().contains("no report"));
+        assert!(prepare(&options).unwrap_err().contains("no report"));
+        options.out = Some("/no/such/folder/report".into());
+        assert!(prepare(&options).unwrap_err().contains("/no/such/folder/report"));
         let _ = (fs::remove_file(&path), fs::remove_file(&out));
     }
 }

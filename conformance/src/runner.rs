@@ -8,11 +8,20 @@ use crate::evidence::Evidence;
 use crate::lab::{Lab, Stop};
 use crate::options::Options;
 use crate::transcript::Transcript;
-use crate::verdict::{Finding, Verdict, weigh};
+use crate::verdict::{Finding, Mark, Verdict, weigh};
 
 /// Plays the chosen areas. The error says why the run could not be made.
 pub fn play(options: &Options) -> Result<Transcript, String> {
     let chosen: Vec<_> = areas().into_iter().filter(|it| options.chooses(it)).collect();
+    if chosen.is_empty() {
+        let named = |it: &&Area| it.rules.iter().any(|it| options.chooses_rule(it));
+        let mut classes: Vec<_> = areas().into_iter().filter(named).map(|it| it.class.name()).collect();
+        classes.dedup();
+        return Err(match classes.is_empty() {
+            true => "--skip leaves nothing of what --only names".into(),
+            false => format!("the rules of --only are of class {}, which --allow does not name", classes.join(", ")),
+        });
+    }
     announce(&chosen, options);
     play_all(&chosen, options)
 }
@@ -32,6 +41,7 @@ fn play_all(chosen: &[&'static Area], options: &Options) -> Result<Transcript, S
                 for rest in &chosen[number..] {
                     lab.transcript.stopped.insert(rest.name.into(), why.clone());
                 }
+                lab.transcript.gone = Some(why);
                 break;
             }
         }
@@ -41,7 +51,7 @@ fn play_all(chosen: &[&'static Area], options: &Options) -> Result<Transcript, S
     if let (Some(first), true) = (exchanges.first(), exchanges.iter().all(|it| it.answer.is_err())) {
         return Err(format!("{} never answered: {}", options.url, first.answer_text()));
     }
-    Ok(lab.transcript)
+    Ok(lab.transcript.sealed())
 }
 
 /// Judges a transcript by the rules that were chosen. What was not allowed is not tested.
@@ -60,6 +70,19 @@ pub fn judge(transcript: &Transcript, options: &Options) -> Vec<Verdict> {
         }
     }
     res
+}
+
+/// Whether all that must pass passed. The error says that the run is no basis for saying so: it broke off without a failure,
+/// or nothing could be judged at all.
+pub fn outcome(transcript: &Transcript, verdicts: &[Verdict]) -> Result<bool, String> {
+    if verdicts.iter().any(|it| it.mark == Mark::Fail) {
+        return Ok(false);
+    }
+    match &transcript.gone {
+        Some(why) => Err(format!("the run ended early: {why}")),
+        None if verdicts.iter().all(|it| it.mark == Mark::NotTested) => Err("no rule could be judged".into()),
+        None => Ok(true),
+    }
 }
 
 fn announce(chosen: &[&Area], options: &Options) {
@@ -108,5 +131,37 @@ mod tests {
         // The program ends with 2 whenever there is no transcript.
         let why = play_all(&[&MISTAKEN], &options).unwrap_err();
         assert!(why.contains("stopped by the guard") && why.contains("factory-restore"), "{why}");
+    }
+
+    fn options(args: &[&str]) -> Options {
+        let fixed = ["--url", "http://127.0.0.1:9/api", "--user", "u", "--password-file", "/dev/null", "--quiet"];
+        Options::parse(fixed.iter().chain(args).map(|it| it.to_string())).unwrap()
+    }
+
+    #[test]
+    fn a_choice_of_nothing_is_no_run() {
+        // Nobody listens there; it does not come to that.
+        let refused = |args: &[&str]| play(&options(args)).unwrap_err();
+        assert!(refused(&["--only", "cmd/reboot"]).contains("class reboot, which --allow does not name"));
+        assert!(refused(&["--only", "cmd/reboot,cmd/wlan/01", "--allow", "db"]).contains("class wlan, reboot"));
+        assert!(refused(&["--only", "auth/login/01", "--skip", "auth"]).contains("--skip leaves nothing"));
+        assert!(refused(&["--only", "auth/login,cmd/reboot"]).contains("never answered"));
+    }
+
+    #[test]
+    fn only_a_whole_run_without_a_failure_is_a_success() {
+        let verdicts = |marks: &[Mark]| -> Vec<Verdict> {
+            let rules = areas()[0].rules.iter().zip(marks);
+            rules
+                .map(|(it, mark)| Verdict { id: it.id, class: Class::Safe, finding: Finding::Kept, mark: *mark })
+                .collect()
+        };
+        let (whole, cut) =
+            (Transcript::default(), Transcript { gone: Some("silence".into()), ..Transcript::default() });
+        assert_eq!(outcome(&whole, &verdicts(&[Mark::Pass, Mark::Warn, Mark::NotTested])), Ok(true));
+        assert_eq!(outcome(&whole, &verdicts(&[Mark::Pass, Mark::Fail])), Ok(false));
+        assert_eq!(outcome(&cut, &verdicts(&[Mark::Pass, Mark::Fail])), Ok(false));
+        assert!(outcome(&cut, &verdicts(&[Mark::Pass])).is_err());
+        assert!(outcome(&whole, &verdicts(&[Mark::NotTested])).is_err());
     }
 }

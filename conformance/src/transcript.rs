@@ -1,8 +1,10 @@
 //! What was sent and what came, in order, with what else was learned on the way. Rules judge this and nothing else, so a
-//! transcript on disk can be judged again without the meter. Passwords and keys are masked before it is written.
+//! transcript on disk can be judged again without the meter. Passwords and keys are taken out before anything is judged,
+//! so that a record says exactly what the run said.
 
 mod file;
 mod mask;
+mod seal;
 
 use std::collections::BTreeMap;
 
@@ -13,6 +15,7 @@ use crate::http::{Fault, Reply};
 
 pub use file::{load, save};
 pub use mask::masked;
+pub use seal::forms;
 
 /// One request and its answer.
 #[derive(Clone, Debug)]
@@ -48,4 +51,8 @@ pub struct Transcript {
     pub facts: BTreeMap<String, Value>,
     /// Areas that could not be played to their end, and why.
     pub stopped: BTreeMap<String, String>,
+    /// Why the run ended before its end, if it did.
+    pub gone: Option<String>,
+    /// What the tester would not have shown, wherever it turns up; empty once it is taken out.
+    pub secrets: Vec<String>,
 }

@@ -6,7 +6,7 @@ use std::env;
 use std::fs;
 use std::net::TcpListener;
 use std::path::PathBuf;
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 
 use support::lax_meter;
 
@@ -36,7 +36,15 @@ fn a_run_that_cannot_be_made_is_a_two() {
     // A port that was free a moment ago.
     let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let url = format!("http://127.0.0.1:{port}/api");
-    check(&["--url", &url, "--user", "owner", "--only", "auth/login"], 2, "never answered");
+    let meter = ["--url", &url, "--user", "owner"];
+    let with = |more: &[&'static str]| [&meter[..], more].concat();
+    check(&with(&["--only", "auth/login"]), 2, "never answered");
+    check(&with(&["--only", "cmd/reboot"]), 2, "class reboot, which --allow does not name");
+    check(&with(&["--only", "auth/login/01", "--skip", "auth/login"]), 2, "--skip leaves nothing");
+    // Before the meter is asked at all.
+    check(&with(&["--out", "/no/such/folder/report"]), 2, "/no/such/folder/report");
+    check(&with(&["--record", "/no/such/folder/record"]), 2, "/no/such/folder/record");
+    check(&with(&["--compare", "/no/such/report"]), 2, "/no/such/report");
 }
 
 #[test]
@@ -48,6 +56,15 @@ fn rules_that_fail_are_a_one_and_rules_that_pass_a_zero() {
     check(&with(&["--only", "auth/login/04"]), 1, "FAIL  auth/login/04");
     check(&with(&["--only", "auth/login/02"]), 0, "1 pass, 0 fail");
     check(&["--list"], 0, "auth/login/04");
+}
+
+#[test]
+fn a_reader_who_has_seen_enough_is_no_error() {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_meter-conformance"));
+    let mut child = command.arg("--list").stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    drop(child.stdout.take());
+    let output = child.wait_with_output().unwrap();
+    assert_eq!((output.status.code(), output.stderr.as_slice()), (Some(0), &b""[..]));
 }
 
 #[test]

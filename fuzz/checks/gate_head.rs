@@ -1,9 +1,16 @@
-//! Whatever bytes a client sends, in whatever pieces: the head parser and the chunked decoder do not panic, do not depend
-//! on the pieces, and what they accept keeps its promises, to a second parser too.
+//! Whatever bytes a client sends, in whatever pieces: the head parser and the chunked decoder do not depend on the pieces;
+//! they take and refuse what a second, strict reading of the whole takes and refuses; and what they take httparse reads alike.
 
+#[path = "strict.rs"]
+mod strict;
+
+use meterd::api::query::Query;
+use meterd::api::route;
 use meterd::config::Limits;
 use meterd::gate::head::{Framing, Head, Parsed, parse};
 use meterd::http::chunked::Decoder;
+
+use strict::Verdict;
 
 /// See the module.
 pub fn check(data: &[u8]) {
@@ -27,8 +34,16 @@ fn heads(cut: usize, bytes: &[u8]) {
         at = (at + step).min(bytes.len());
     };
     assert!(whole == piecewise, "the outcome depends on the cut");
-    if let Parsed::Head(head) = whole {
-        promises(&head, &bytes[..head.len], &limits);
+    match (whole, strict::head(bytes, &limits)) {
+        (Parsed::Head(head), Verdict::Head(other)) => {
+            assert!(head == *other, "the two readings differ");
+            promises(&head, &bytes[..head.len], &limits);
+            leads(&head);
+        }
+        (Parsed::Refused(_), Verdict::Refused) | (Parsed::More, Verdict::More) => {}
+        (Parsed::Head(_), _) => panic!("only the gate takes it"),
+        (Parsed::Refused(it), _) => panic!("only the gate refuses it, with {}", it.status()),
+        (Parsed::More, _) => panic!("only the gate waits for more"),
     }
 }
 
@@ -71,9 +86,26 @@ fn promises(head: &Head, bytes: &[u8], limits: &Limits) {
     assert!(!head.forwarded_https || named("X-Forwarded-Proto").len() == 1);
 }
 
+/// Without a login too a target is looked up and its query taken apart.
+fn leads(head: &Head) {
+    let path = head.path();
+    if let Some(found) = route::find(path) {
+        assert!(found.need_of(&head.method).is_some() == found.methods.split(", ").any(|it| it == head.method));
+        assert!(found.rest.iter().all(|it| path.contains(it)));
+        assert!(route::find(path.strip_prefix("/api").unwrap_or(path)).is_some());
+    }
+    if let Some((_, query)) = head.target.split_once('?')
+        && let Err(err) = Query::parse(query)
+    {
+        assert!(!err.to_string().is_empty());
+    }
+}
+
 fn bodies(cut: usize, bytes: &[u8]) {
     let whole = decode(bytes.chunks(bytes.len().max(1)));
     assert_eq!(whole, decode(bytes.chunks(cut % 16 + 1)), "the outcome depends on the cut");
+    let ended = whole.as_ref().filter(|it| it.1).map(|it| (it.0.clone(), it.2));
+    assert_eq!(ended, strict::body(bytes), "the two readings differ");
     let Some((data, done, used)) = whole else { return };
     assert!(data.len() < used.max(1));
     assert!(!done || bytes[..used].ends_with(b"\r\n\r\n"));

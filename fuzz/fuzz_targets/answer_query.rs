@@ -4,5 +4,7 @@
 
 #[path = "../checks/answer_query.rs"]
 mod answer_query;
+#[path = "../checks/limits.rs"]
+mod limits;
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| answer_query::check(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| limits::within(answer_query::check, data));

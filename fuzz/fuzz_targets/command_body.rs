@@ -4,5 +4,7 @@
 
 #[path = "../checks/command_body.rs"]
 mod command_body;
+#[path = "../checks/limits.rs"]
+mod limits;
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| command_body::check(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| limits::within(command_body::check, data));

@@ -4,5 +4,7 @@
 
 #[path = "../checks/config_file.rs"]
 mod config_file;
+#[path = "../checks/limits.rs"]
+mod limits;
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| config_file::check(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| limits::within(config_file::check, data));

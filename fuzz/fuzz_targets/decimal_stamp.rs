@@ -4,5 +4,7 @@
 
 #[path = "../checks/decimal_stamp.rs"]
 mod decimal_stamp;
+#[path = "../checks/limits.rs"]
+mod limits;
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| decimal_stamp::check(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| limits::within(decimal_stamp::check, data));

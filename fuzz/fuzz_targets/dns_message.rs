@@ -4,5 +4,7 @@
 
 #[path = "../checks/dns_message.rs"]
 mod dns_message;
+#[path = "../checks/limits.rs"]
+mod limits;
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| dns_message::check(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| limits::within(dns_message::check, data));

@@ -4,5 +4,7 @@
 
 #[path = "../checks/gate_head.rs"]
 mod gate_head;
+#[path = "../checks/limits.rs"]
+mod limits;
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| gate_head::check(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| limits::within(gate_head::check, data));

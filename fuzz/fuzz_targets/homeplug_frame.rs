@@ -4,5 +4,7 @@
 
 #[path = "../checks/homeplug_frame.rs"]
 mod homeplug_frame;
+#[path = "../checks/limits.rs"]
+mod limits;
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| homeplug_frame::check(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| limits::within(homeplug_frame::check, data));

@@ -2,7 +2,9 @@
 
 #![no_main]
 
+#[path = "../checks/limits.rs"]
+mod limits;
 #[path = "../checks/login_token.rs"]
 mod login_token;
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| login_token::check(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| limits::within(login_token::check, data));

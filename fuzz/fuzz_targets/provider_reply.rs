@@ -2,7 +2,9 @@
 
 #![no_main]
 
+#[path = "../checks/limits.rs"]
+mod limits;
 #[path = "../checks/provider_reply.rs"]
 mod provider_reply;
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| provider_reply::check(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| limits::within(provider_reply::check, data));

@@ -2,7 +2,9 @@
 
 #![no_main]
 
+#[path = "../checks/limits.rs"]
+mod limits;
 #[path = "../checks/remote_device.rs"]
 mod remote_device;
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| remote_device::check(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| limits::within(remote_device::check, data));

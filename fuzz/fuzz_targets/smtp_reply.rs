@@ -2,7 +2,9 @@
 
 #![no_main]
 
+#[path = "../checks/limits.rs"]
+mod limits;
 #[path = "../checks/smtp_reply.rs"]
 mod smtp_reply;
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| smtp_reply::check(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| limits::within(smtp_reply::check, data));

@@ -2,7 +2,9 @@
 
 #![no_main]
 
+#[path = "../checks/limits.rs"]
+mod limits;
 #[path = "../checks/update_manifest.rs"]
 mod update_manifest;
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| update_manifest::check(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| limits::within(update_manifest::check, data));

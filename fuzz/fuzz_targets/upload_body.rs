@@ -2,7 +2,9 @@
 
 #![no_main]
 
+#[path = "../checks/limits.rs"]
+mod limits;
 #[path = "../checks/upload_body.rs"]
 mod upload_body;
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| upload_body::check(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| limits::within(upload_body::check, data));

@@ -2,7 +2,9 @@
 
 #![no_main]
 
+#[path = "../checks/limits.rs"]
+mod limits;
 #[path = "../checks/wlan_text.rs"]
 mod wlan_text;
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| wlan_text::check(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| limits::within(wlan_text::check, data));

@@ -6,6 +6,7 @@ pub mod cmd;
 mod device;
 pub mod filter;
 pub mod long;
+mod openapi;
 mod providers;
 pub mod query;
 pub mod register;
@@ -47,7 +48,7 @@ pub struct App {
     /// The folder of staged files.
     pub staged: PathBuf,
     /// What touches the machine itself.
-    pub platform: Platform,
+    pub platform: Arc<Platform>,
     /// What is known of the last boot.
     pub boot: Boot,
     /// Which boot of the machine this is.
@@ -97,6 +98,7 @@ pub fn handle(app: &Arc<App>, request: &mut Request) -> Answer {
     match found.resource {
         Resource::Login => without_options(query, || Answer::Now(auth::login(app, request))),
         Resource::Register => register::get(app, query),
+        Resource::Description => without_options(query, || Answer::Now(openapi::get())),
         resource => {
             let Some(identity) = identity else {
                 return Answer::Now(unauthorized(app, None));
@@ -128,7 +130,7 @@ fn signed_in(
         Resource::Unauthorized => return without_options(query, || Answer::Now(auth::logged_in())),
         Resource::Status => return Answer::Now(status::get(app, rest, query)),
         Resource::StatusRoot => Ok(json!({})),
-        Resource::Login | Resource::Register => unreachable!("handled before"),
+        Resource::Login | Resource::Register | Resource::Description => unreachable!("handled before"),
         Resource::SysWlan => return sys::wlan(app, rest, query),
         Resource::Providers(service) => return Answer::Now(providers::list(app, service, query)),
         Resource::Service(service) if request.method == "DELETE" => {
@@ -247,7 +249,7 @@ mod tests {
         let value = json!({"a": [1, {"b": 2}], "c": "x"});
         let reply = member(value, rest, Query::parse(query).unwrap());
         assert_eq!(reply.status, 200);
-        String::from_utf8(reply.body).unwrap()
+        String::from_utf8(reply.body.into_owned()).unwrap()
     }
 
     #[test]

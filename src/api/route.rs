@@ -42,6 +42,8 @@ pub enum Resource {
     Service(Service),
     /// `GET /config/net/hostname`
     Hostname,
+    /// `GET /openapi.json`, beyond the WebAPI
+    Description,
     /// `GET /providers/alert`, `/providers/push`
     Providers(Service),
     /// `GET /register`
@@ -143,55 +145,90 @@ impl Found<'_> {
     }
 }
 
+/// A line of the router.
+pub(super) struct Route {
+    /// The path; behind a last `/*` any members of the resource may be named, or none.
+    pub(super) path: &'static str,
+    /// The resource.
+    pub(super) resource: Resource,
+    /// As in [`Found`].
+    pub(super) methods: &'static str,
+    /// As in [`Found`].
+    pub(super) need: Need,
+}
+
+/// All resources; the first line that fits a path counts.
+#[rustfmt::skip] // One line each.
+pub(super) const ROUTES: &[Route] = {
+    use Need::{Login, Nobody, Save, View};
+    use Resource as It;
+    use Service::{Alert, Push};
+    const fn at(path: &'static str, resource: Resource, methods: &'static str, need: Need) -> Route {
+        Route { path, resource, methods, need }
+    }
+    &[
+        at("/auth/login", It::Login, "POST", Nobody),
+        at("/auth/logout", It::Logout, "GET", Login),
+        at("/auth/rights", It::Rights, "GET", Login),
+        at("/auth/unauthorized", It::Unauthorized, "GET", Login),
+        at("/cmd/activate", It::Activate, "POST", Save),
+        at("/cmd/cancel", It::Cancel, "POST", Save),
+        at("/cmd/clear", It::Clear, "POST", Save),
+        at("/cmd/db", It::Db, "POST", Save),
+        at("/cmd/factory-restore", It::FactoryRestore, "POST", Save),
+        at("/cmd/homeplug", It::Homeplug, "POST", Save),
+        at("/cmd/reboot", It::Reboot, "POST", Save),
+        at("/cmd/set-time", It::SetTime, "POST", Save),
+        at("/cmd/test-email", It::TestEmail, "POST", Save),
+        at("/cmd/test-remote", It::TestRemote, "POST", Save),
+        at("/cmd/update", It::Update, "POST", Save),
+        at("/cmd/wlan", It::Wlan, "POST", Save),
+        at("/config/alert/reporter/web/service", It::Service(Alert), "GET, DELETE", View),
+        at("/config/net/hostname", It::Hostname, "GET", View),
+        at("/config/push/service", It::Service(Push), "GET, DELETE", View),
+        at("/openapi.json", It::Description, "GET", Nobody),
+        at("/providers/alert", It::Providers(Alert), "GET", View),
+        at("/providers/push", It::Providers(Push), "GET", View),
+        at("/register", It::Register, "GET", View),
+        at("/sys/boot/*", It::Boot, "GET", View),
+        at("/sys/db/*", It::SysDb, "GET", View),
+        at("/sys/ledger/*", It::Ledger, "GET", Save),
+        at("/sys/model", It::Model, "GET", View),
+        at("/sys/net/wlan/*", It::SysWlan, "GET", View),
+        at("/sys/reboot", It::RebootNeeded, "GET", View),
+        at("/sys/sn", It::Serial, "GET", View),
+        at("/sys/status", It::StatusRoot, "GET", View),
+        at("/sys/status/*", It::Status, "GET", Login),
+        at("/sys/time", It::Time, "GET", View),
+        at("/sys/uptime", It::Uptime, "GET", View),
+        at("/sys/version/*", It::Version, "GET", View),
+    ]
+};
+
+impl Route {
+    /// The members that `path` names behind this resource, if it leads here.
+    fn rest<'a>(&self, path: &'a str) -> Option<Vec<&'a str>> {
+        let Some(stem) = self.path.strip_suffix("/*") else {
+            return (path == self.path).then(Vec::new);
+        };
+        let below = path.strip_prefix(stem)?;
+        let rest: Vec<&str> = match below.strip_prefix('/') {
+            Some(members) => members.split('/').collect(),
+            None if below.is_empty() => Vec::new(),
+            None => return None,
+        };
+        // An empty member is a doubled or trailing slash, which names nothing.
+        (!rest.contains(&"")).then_some(rest)
+    }
+}
+
 /// Finds the resource of a path, with or without `/api` in front.
 pub fn find(path: &str) -> Option<Found<'_>> {
-    use Need::{Login, Nobody, Save, View};
-    let mut parts: Vec<&str> = path.strip_prefix('/')?.split('/').collect();
-    if parts.first() == Some(&"api") {
-        parts.remove(0);
-    }
-    let (resource, methods, need, rest) = match parts.as_slice() {
-        ["auth", "login"] => (Resource::Login, "POST", Nobody, &[][..]),
-        ["auth", "logout"] => (Resource::Logout, "GET", Login, &[][..]),
-        ["auth", "rights"] => (Resource::Rights, "GET", Login, &[][..]),
-        ["auth", "unauthorized"] => (Resource::Unauthorized, "GET", Login, &[][..]),
-        ["cmd", "activate"] => (Resource::Activate, "POST", Save, &[][..]),
-        ["cmd", "cancel"] => (Resource::Cancel, "POST", Save, &[][..]),
-        ["cmd", "clear"] => (Resource::Clear, "POST", Save, &[][..]),
-        ["cmd", "db"] => (Resource::Db, "POST", Save, &[][..]),
-        ["cmd", "factory-restore"] => (Resource::FactoryRestore, "POST", Save, &[][..]),
-        ["cmd", "homeplug"] => (Resource::Homeplug, "POST", Save, &[][..]),
-        ["cmd", "reboot"] => (Resource::Reboot, "POST", Save, &[][..]),
-        ["cmd", "set-time"] => (Resource::SetTime, "POST", Save, &[][..]),
-        ["cmd", "test-remote"] => (Resource::TestRemote, "POST", Save, &[][..]),
-        ["cmd", "test-email"] => (Resource::TestEmail, "POST", Save, &[][..]),
-        ["cmd", "update"] => (Resource::Update, "POST", Save, &[][..]),
-        ["cmd", "wlan"] => (Resource::Wlan, "POST", Save, &[][..]),
-        ["config", "alert", "reporter", "web", "service"] => {
-            (Resource::Service(Service::Alert), "GET, DELETE", View, &[][..])
-        }
-        ["config", "push", "service"] => (Resource::Service(Service::Push), "GET, DELETE", View, &[][..]),
-        ["config", "net", "hostname"] => (Resource::Hostname, "GET", View, &[][..]),
-        ["providers", "alert"] => (Resource::Providers(Service::Alert), "GET", View, &[][..]),
-        ["providers", "push"] => (Resource::Providers(Service::Push), "GET", View, &[][..]),
-        ["register"] => (Resource::Register, "GET", View, &[][..]),
-        ["sys", "status"] => (Resource::StatusRoot, "GET", View, &[][..]),
-        ["sys", "status", rest @ ..] => (Resource::Status, "GET", Login, rest),
-        ["sys", "boot", rest @ ..] => (Resource::Boot, "GET", View, rest),
-        ["sys", "db", rest @ ..] => (Resource::SysDb, "GET", View, rest),
-        ["sys", "ledger", rest @ ..] => (Resource::Ledger, "GET", Save, rest),
-        ["sys", "model"] => (Resource::Model, "GET", View, &[][..]),
-        ["sys", "net", "wlan", rest @ ..] => (Resource::SysWlan, "GET", View, rest),
-        ["sys", "reboot"] => (Resource::RebootNeeded, "GET", View, &[][..]),
-        ["sys", "sn"] => (Resource::Serial, "GET", View, &[][..]),
-        ["sys", "time"] => (Resource::Time, "GET", View, &[][..]),
-        ["sys", "uptime"] => (Resource::Uptime, "GET", View, &[][..]),
-        ["sys", "version", rest @ ..] => (Resource::Version, "GET", View, rest),
-        _ => return None,
-    };
-    // An empty member is a doubled or trailing slash, which names nothing.
-    let rest = rest.to_vec();
-    (!rest.contains(&"")).then_some(Found { resource, methods, need, rest })
+    let path = path.strip_prefix("/api").filter(|it| it.starts_with('/')).unwrap_or(path);
+    ROUTES.iter().find_map(|it| {
+        let rest = it.rest(path)?;
+        Some(Found { resource: it.resource, methods: it.methods, need: it.need, rest })
+    })
 }
 
 #[cfg(test)]

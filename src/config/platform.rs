@@ -64,6 +64,11 @@ pub struct Homeplug {
 }
 
 impl Platform {
+    /// Whether there is any program at all.
+    pub fn has_programs(&self) -> bool {
+        self.commands().next().is_some()
+    }
+
     /// Every program, with its key.
     fn commands(&self) -> impl Iterator<Item = (&'static str, &Command)> {
         let ntp = self.ntp.iter().flat_map(|it| {

@@ -1,7 +1,6 @@
 //! The drivers: plain modules of functions that do the work of a command.
 //! None of them knows the meter's own HTTP, its bodies or its tokens.
 
-pub mod cache;
 pub mod clock;
 pub mod factory;
 pub mod homeplug;

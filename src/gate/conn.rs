@@ -24,6 +24,9 @@ use super::upstream::Link;
 use super::work::{Audience, Cut, Delivery, HOLD, Work};
 use crate::sys::poll::Entry;
 
+/// How long a client may take nothing of its answer and still be safe from losing its place to another one.
+const STALL: Duration = Duration::from_secs(1);
+
 const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 
 /// Why a connection ends.
@@ -131,6 +134,30 @@ impl Conn {
     /// Whether the connection may be dropped for another one: it has no whole request and no upload in work.
     pub(super) fn expendable(&self) -> bool {
         matches!(self.step, Step::Head | Step::Collect { .. } | Step::Drop { .. } | Step::Linger { .. })
+    }
+
+    /// Whether the connection may be dropped for a peer that holds less: its client does not read its answer, or its
+    /// request was not begun yet.
+    pub(super) fn yields(&self, now: Instant) -> bool {
+        match &self.step {
+            Step::Queue(_) => true,
+            Step::Leave => !self.out.is_empty() && self.since + STALL <= now,
+            Step::Work(work, None) => !self.out.is_empty() && work.moved + STALL <= now,
+            _ => false,
+        }
+    }
+
+    /// Gives its place up: a request that was not begun is told so as far as the socket takes it now, a cut answer ends
+    /// like one.
+    pub(super) fn give_place(mut self, house: &mut House, now: Instant) {
+        let mut end = End::Reset;
+        if let Step::Queue(_) = self.step {
+            self.refuse(Refusal::Busy, now);
+            if self.progress(house, now).is_ok() {
+                end = End::Quiet;
+            }
+        }
+        self.abandon(&end, house, now);
     }
 
     /// Whether the connection may go when the service stops.
@@ -300,8 +327,10 @@ impl Conn {
         if !self.out.is_empty() {
             let n = self.out.flush(&self.socket).map_err(|_| End::Quiet)?;
             self.rate.add(n);
-            if let (Step::Work(work, None), 1..) = (&mut self.step, n) {
-                work.moved = now;
+            match &mut self.step {
+                Step::Work(work, None) if 0 < n => work.moved = now,
+                Step::Leave if 0 < n => self.since = now,
+                _ => {}
             }
         }
         if !matches!(self.step, Step::Leave) || !self.out.is_empty() {

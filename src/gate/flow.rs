@@ -48,10 +48,11 @@ impl Flow {
     }
 }
 
-/// Adds to a body without the doubling of `Vec`, which would hold twice what a limit allows.
+/// Adds to a body without the doubling of `Vec`, which would hold twice what a limit allows. Most bodies come in one
+/// piece and need no room for more.
 fn append(body: &mut Vec<u8>, piece: &[u8]) {
     if body.capacity() - body.len() < piece.len() {
-        body.reserve_exact(piece.len().max(STEP));
+        body.reserve_exact(if body.is_empty() { piece.len() } else { piece.len().max(STEP) });
     }
     body.extend_from_slice(piece);
 }

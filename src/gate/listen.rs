@@ -32,7 +32,7 @@ pub(super) enum Rules {
     /// Clients speak for themselves, and only for themselves.
     Tcp { refuses: bool },
     /// The meter's own web server, which speaks for its clients as far as it is believed.
-    Front { number: usize, forwarded: Forwarded, uids: Vec<u32>, path: PathBuf },
+    Front { number: usize, forwarded: Forwarded, uids: Vec<u32> },
     /// The service asking itself.
     Probe { path: PathBuf },
 }
@@ -62,12 +62,7 @@ impl Door {
                 bind(socket, &(*addr).into(), Rules::Tcp { refuses: secure_only })
             }
             Listen::Unix(unix) => {
-                let rules = Rules::Front {
-                    number,
-                    forwarded: unix.forwarded,
-                    uids: unix.front_uids.clone(),
-                    path: unix.unix.clone(),
-                };
+                let rules = Rules::Front { number, forwarded: unix.forwarded, uids: unix.front_uids.clone() };
                 let door = bind(unix_socket(&unix.unix)?, &SockAddr::unix(&unix.unix)?, rules)?;
                 // Who may speak is decided by user id, or is anybody on this machine, as on a loopback port.
                 fs::set_permissions(&unix.unix, fs::Permissions::from_mode(0o666))?;
@@ -79,6 +74,11 @@ impl Door {
     /// Opens the listener of the self-probe, in a folder that only this service can enter.
     pub(super) fn open_probe(path: &Path) -> io::Result<Door> {
         bind(unix_socket(path)?, &SockAddr::unix(path)?, Rules::Probe { path: path.into() })
+    }
+
+    /// The same listener, once more.
+    pub(super) fn try_clone(&self) -> io::Result<Door> {
+        Ok(Door { socket: self.socket.try_clone()?, rules: Arc::clone(&self.rules) })
     }
 
     /// The TCP address that was really bound.
@@ -143,7 +143,7 @@ impl Rules {
 
 impl Drop for Door {
     fn drop(&mut self) {
-        if let Rules::Front { path, .. } | Rules::Probe { path } = &*self.rules {
+        if let Rules::Probe { path } = &*self.rules {
             let _ = fs::remove_file(path);
         }
     }

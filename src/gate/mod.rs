@@ -89,26 +89,51 @@ pub struct Handle {
     thread: JoinHandle<()>,
 }
 
-/// Opens the listeners and starts serving: requests go to tiny_http at `quick` and `slow`, the self-probe comes in at
+/// The public listeners, open for as long as this lives: whoever connects meanwhile waits.
+pub struct Listeners {
+    doors: Vec<Door>,
+    /// Paths that go with it.
+    paths: Vec<PathBuf>,
+}
+
+/// Opens the listeners of a configuration, which may take rights that serving does not.
+pub fn open(listen: &[Listen], secure_only: bool, limits: &Limits) -> Result<Listeners, GateError> {
+    let needed = descriptors(limits, listen.len() + 1);
+    let available = process::ensure_descriptors(needed).map_err(GateError::System)?;
+    if available < needed {
+        return Err(GateError::Descriptors { needed, available });
+    }
+    let mut res = Listeners { doors: Vec::new(), paths: Vec::new() };
+    for (number, it) in listen.iter().enumerate() {
+        res.doors.push(Door::open(it, number, secure_only).map_err(|err| GateError::Listen(name(it), err))?);
+        if let Listen::Unix(unix) = it {
+            res.paths.push(unix.unix.clone());
+        }
+    }
+    Ok(res)
+}
+
+impl Drop for Listeners {
+    fn drop(&mut self) {
+        for path in &self.paths {
+            // Where this process may not remove it, the next one does.
+            let _ = std::fs::remove_file(path);
+        }
+    }
+}
+
+/// Starts serving who comes to the listeners: requests go to tiny_http at `quick` and `slow`, the self-probe comes in at
 /// `probe`, and `verify` says whether a bearer token may upload.
 pub fn start(
-    listen: &[Listen],
-    secure_only: bool,
+    listeners: &Listeners,
     limits: &Limits,
     quick: &Path,
     slow: &Path,
     probe: &Path,
     verify: Arc<dyn Fn(&str) -> bool + Send + Sync>,
 ) -> Result<Handle, GateError> {
-    let needed = descriptors(limits, listen.len() + 1);
-    let available = process::ensure_descriptors(needed).map_err(GateError::System)?;
-    if available < needed {
-        return Err(GateError::Descriptors { needed, available });
-    }
-    let mut doors = Vec::new();
-    for (number, it) in listen.iter().enumerate() {
-        doors.push(Door::open(it, number, secure_only).map_err(|err| GateError::Listen(name(it), err))?);
-    }
+    let doors = listeners.doors.iter().map(Door::try_clone).collect::<io::Result<Vec<_>>>();
+    let mut doors = doors.map_err(GateError::System)?;
     let addrs = doors.iter().filter_map(Door::local_addr).collect();
     doors.push(Door::open_probe(probe).map_err(|err| GateError::Listen(probe.display().to_string(), err))?);
     let (wake, woken) = UnixStream::pair().map_err(GateError::System)?;
@@ -172,8 +197,7 @@ mod tests {
     #[test]
     fn more_descriptors_than_there_can_be_are_an_error_that_says_how_many() {
         let limits = Limits { connections: 1 << 40, ..Limits::default() };
-        let nowhere = Path::new("/nonexistent/socket");
-        let res = start(&[], false, &limits, nowhere, nowhere, nowhere, Arc::new(|_| false));
+        let res = open(&[], false, &limits);
         let Err(err @ GateError::Descriptors { needed, .. }) = res else { panic!("must be refused") };
         assert!(err.to_string().contains(&format!("ulimit -n {needed}")), "{err}");
     }

@@ -147,7 +147,7 @@ impl Run {
             _ if caller.refused.is_some() => caller.refused,
             Who::Probe if peers.seats(Who::Probe) < PROBES => None,
             Who::Probe | Who::Turned => return,
-            _ if crowded || (full && !self.evict()) => Some(Refusal::Busy),
+            who if crowded || (full && !self.evict(who)) => Some(Refusal::Busy),
             _ => None,
         };
         let peers = &self.house.peers;
@@ -162,18 +162,32 @@ impl Run {
         self.conns.push(conn);
     }
 
-    /// Makes room: of the connections without a whole request, the oldest one of the peer that holds most goes.
-    fn evict(&mut self) -> bool {
-        let peers = &self.house.peers;
-        let counted = |it: &Conn| !matches!(it.seat.who, Who::Turned | Who::Probe);
-        let victim = (self.conns.iter().enumerate())
-            .filter(|(_, it)| counted(it) && it.expendable())
-            .max_by_key(|(_, it)| (peers.seats(it.seat.who), std::cmp::Reverse(it.accepted)))
-            .map(|(at, _)| at);
+    /// Makes room for a caller: of the connections without a whole request, the oldest one of the peer that holds most goes.
+    /// Where every place is taken by whole requests, peers that hold more than the caller would give way in the same order:
+    /// an answer that its client does not read, or a request that was not begun yet.
+    fn evict(&mut self, caller: Who) -> bool {
+        let now = Instant::now();
+        let share = self.house.peers.seats(caller) + 1;
+        let victim = self.victim(Conn::expendable).or_else(|| {
+            let peers = &self.house.peers;
+            self.victim(|it| share < peers.seats(it.seat.who) && it.yields(now))
+        });
         if let Some(at) = victim {
-            self.conns.swap_remove(at);
+            let conn = self.conns.swap_remove(at);
+            if !conn.expendable() {
+                conn.give_place(&mut self.house, now);
+            }
         }
         victim.is_some()
+    }
+
+    fn victim(&self, may_go: impl Fn(&Conn) -> bool) -> Option<usize> {
+        let peers = &self.house.peers;
+        let counted = |it: &Conn| !matches!(it.seat.who, Who::Turned | Who::Probe);
+        (self.conns.iter().enumerate())
+            .filter(|(_, it)| counted(it) && may_go(it))
+            .max_by_key(|(_, it)| (peers.seats(it.seat.who), std::cmp::Reverse(it.accepted)))
+            .map(|(at, _)| at)
     }
 
     /// Starts the requests that wait, the longest waiting first, as far as there are slots for them.

@@ -1,6 +1,7 @@
 //! What a handler answers with, and how its head is written.
 //! tiny_http words the head; nothing a handler says can break out of its field.
 
+use std::borrow::Cow;
 use std::io::{self, Write};
 
 use serde::Serialize;
@@ -11,7 +12,7 @@ pub struct Reply {
     /// The status code.
     pub status: u16,
     /// The body.
-    pub body: Vec<u8>,
+    pub body: Cow<'static, [u8]>,
     /// Further fields.
     pub headers: Vec<(&'static str, String)>,
 }
@@ -20,7 +21,7 @@ impl Reply {
     /// A JSON value with a status.
     pub fn json(status: u16, value: &impl Serialize) -> Reply {
         match serde_json::to_vec(value) {
-            Ok(body) => Reply { status, body, headers: Vec::new() },
+            Ok(body) => Reply { status, body: body.into(), headers: Vec::new() },
             Err(err) => {
                 log::error!("an answer cannot be written as JSON: {err}");
                 Reply::error(500, "The answer cannot be written.")
@@ -30,7 +31,8 @@ impl Reply {
 
     /// `{"error": text}` with a status.
     pub fn error(status: u16, text: &str) -> Reply {
-        Reply { status, body: serde_json::json!({ "error": text }).to_string().into_bytes(), headers: Vec::new() }
+        let body = serde_json::json!({ "error": text }).to_string().into_bytes();
+        Reply { status, body: body.into(), headers: Vec::new() }
     }
 
     /// The same with one more field.
@@ -100,7 +102,7 @@ mod tests {
 
     #[test]
     fn a_long_reply_still_has_a_length() {
-        let reply = Reply { status: 200, body: vec![b'x'; 100_000], headers: Vec::new() };
+        let reply = Reply { status: 200, body: vec![b'x'; 100_000].into(), headers: Vec::new() };
         let res = text(&reply, false);
         assert!(
             res.contains("\r\nContent-Length: 100000\r\n") && !res.contains("Transfer-Encoding"),

@@ -11,7 +11,8 @@ use super::token::TokenKey;
 /// Rows of the ledger that are kept.
 pub const MAX_LEDGER: i64 = 2000;
 
-/// Makes the tables that are missing.
+/// Makes the tables that are missing. A change of one that exists is a step of the database's
+/// [version](crate::drivers::register_db::schema::VERSION).
 pub fn prepare(conn: &Connection) -> rusqlite::Result<()> {
     conn.execute_batch(
         "CREATE TABLE IF NOT EXISTS op(

@@ -2,13 +2,12 @@
 
 mod bench;
 mod health;
+pub mod parting;
 mod power;
 
-use std::fs::{File, OpenOptions, TryLockError};
+use std::fs::{File, TryLockError};
 use std::io;
-use std::net::SocketAddr;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -17,17 +16,20 @@ use std::time::Duration;
 
 use crossbeam_channel::{Sender, bounded, select};
 use sha2::{Digest, Sha256};
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::{Handle, Signals};
 
 use crate::api::{self, App};
 use crate::auth::Auth;
-use crate::config::{Config, Listen};
-use crate::drivers::{self, cache, factory, update, wlan};
+use crate::config::Config;
+use crate::drivers::register_db::schema;
+use crate::drivers::{self, factory, update, wlan};
 use crate::ops::token::hex;
 use crate::ops::{Store, Table, staging};
-use crate::platform::Platform;
-use crate::sys::{fs, host, random};
+use crate::platform::{Platform, cache};
+use crate::sys::fork::Child;
+use crate::sys::user::User;
+use crate::sys::{clock, fs, host, privilege, random};
 use crate::{gate, http};
 
 pub use health::health;
@@ -42,6 +44,8 @@ const PROBE_WITHIN: Duration = Duration::from_secs(8);
 /// Missing answers in a row after which it gives up, so that init starts a new one.
 const PROBES: u32 = 3;
 
+/// How long the executor is waited for at the end.
+const EXECUTOR_ENDS: Duration = Duration::from_secs(1);
 /// Stack of the thread that looks after an interrupted change of the WLAN.
 const WLAN_STACK: usize = 128 * 1024;
 
@@ -49,6 +53,8 @@ const WLAN_STACK: usize = 128 * 1024;
 enum Event {
     Stop,
     Reload,
+    /// A child of this process has ended, or was stopped, or goes on.
+    Child,
     /// With the lock of installers, so that none begins on the way.
     GoDown(Option<File>),
     Fatal(String),
@@ -62,66 +68,120 @@ pub fn database_path(config: &Config) -> PathBuf {
     config.state_dir.join(DATABASE)
 }
 
-/// Serves until a signal asks to stop; an error means that it could not serve (any longer).
-pub fn run(mut config: Config, reload: &dyn Fn() -> Result<Config, Failure>) -> Result<(), Failure> {
-    loop {
-        match serve(&config, reload)? {
-            End::Stopped => return Ok(()),
-            // Clients of a bench meter find it again where it was, also if the system had chosen the port.
-            End::Restarted(addrs) => config.listen = at_the_same_place(&config.listen, addrs),
+/// What lasts from the start to the end, also when bench mode plays a reboot in between.
+pub struct Ground {
+    /// The worker's way to the executor.
+    pub platform: Arc<Platform>,
+    executor: Child,
+    listeners: gate::Listeners,
+    run_dir: PathBuf,
+    boot_id: String,
+    signals: Option<Signals>,
+    _lock: File,
+}
+
+impl Ground {
+    /// Everything that takes rights, and then no more rights: the order matters, see [`parting`]. `settings` is the file
+    /// that the configuration is from. To be called before there is a second thread.
+    pub fn lay(config: &Config, settings: Option<&Path>) -> Result<Ground, Failure> {
+        let (platform, executor) = parting::part(config)?;
+        // Before anything lasting is done, so that no signal at any time after this kills the service halfway through it.
+        let signals = take_signals()?;
+        let user = parting::user(config)?;
+        fs::private_dir(&config.state_dir).map_err(|err| format!("{}: {err}", config.state_dir.display()))?;
+        let lock = lock(&config.state_dir)?;
+        let boot_id = boot_id(config)?;
+        tidy(config, &boot_id)?;
+        finish_cache(config);
+        let listeners = gate::open(&config.listen, config.secure_only, &config.limits)?;
+        let run_dir = run_dir(&config.state_dir, user.as_ref())?;
+        if let Some(user) = &user {
+            privilege::give(&config.state_dir, user).map_err(|err| format!("{}: {err}", config.state_dir.display()))?;
+        }
+        parting::confine(config, settings, &run_dir, user.as_ref())?;
+        let platform = Arc::new(platform);
+        Ok(Ground { platform, executor, listeners, run_dir, boot_id, signals: Some(signals), _lock: lock })
+    }
+}
+
+impl Drop for Ground {
+    /// Whoever sees this process end must not meet the other one any more.
+    fn drop(&mut self) {
+        self.platform.end();
+        let until = clock::boottime() + EXECUTOR_ENDS;
+        while !self.executor.has_ended() && clock::boottime() < until {
+            thread::sleep(Duration::from_millis(1));
         }
     }
+}
+
+/// Serves until a signal asks to stop; an error means that it could not serve (any longer).
+pub fn run(
+    config: &Config,
+    settings: Option<&Path>,
+    reload: &dyn Fn() -> Result<Config, Failure>,
+) -> Result<(), Failure> {
+    let mut ground = Ground::lay(config, settings)?;
+    loop {
+        let signals = ground.signals.take().map_or_else(take_signals, Ok)?;
+        match serve(config, &ground, signals, reload)? {
+            End::Stopped => break,
+            // Clients of a bench meter find it again where it was.
+            End::Restarted => {
+                ground.boot_id = boot_id(config)?;
+                tidy(config, &ground.boot_id)?;
+            }
+        }
+    }
+    // Where it may not be removed, the next start uses it again.
+    let _ = std::fs::remove_dir(&ground.run_dir);
+    Ok(())
 }
 
 /// How serving ended.
 enum End {
     Stopped,
-    /// Bench mode plays a reboot by starting all over; these were its TCP addresses.
-    Restarted(Vec<SocketAddr>),
+    /// Bench mode plays a reboot by starting all over.
+    Restarted,
 }
 
-fn at_the_same_place(listen: &[Listen], addrs: Vec<SocketAddr>) -> Vec<Listen> {
-    let mut addrs = addrs.into_iter();
-    let same = |it: &Listen| match it {
-        Listen::Tcp(addr) => Listen::Tcp(addrs.next().unwrap_or(*addr)),
-        unix => unix.clone(),
-    };
-    listen.iter().map(same).collect()
+/// In bench mode the service's own start stands for the machine's.
+fn boot_id(config: &Config) -> io::Result<String> {
+    if config.bench { Ok(random::name()) } else { host::boot_id() }
 }
 
-fn serve(config: &Config, reload: &dyn Fn() -> Result<Config, Failure>) -> Result<End, Failure> {
-    fs::private_dir(&config.state_dir).map_err(|err| format!("{}: {err}", config.state_dir.display()))?;
-    let _lock = lock(&config.state_dir)?;
+fn serve(
+    config: &Config,
+    ground: &Ground,
+    signals: Signals,
+    reload: &dyn Fn() -> Result<Config, Failure>,
+) -> Result<End, Failure> {
     let (events, inbox) = bounded::<Event>(16);
-    // First of all, so that no signal at any time after this kills the service halfway through its start.
-    let signals = forward_signals(events.clone())?;
+    let signals = forward_signals(signals, events.clone())?;
     let fatal = {
         let events = events.clone();
         move |text: String| drop(events.try_send(Event::Fatal(text)))
     };
     let fatal: Arc<dyn Fn(String) + Send + Sync> = Arc::new(fatal);
 
-    // In bench mode the service's own start stands for the machine's.
-    let boot_id = if config.bench { random::name() } else { host::boot_id()? };
-    tidy(config, &boot_id)?;
+    // Before anything else in the folder is read: one that a newer version has written is not for this one.
+    schema::open(&database_path(config)).map_err(|err| format!("{}: {err}", config.state_dir.display()))?;
     let password = if config.bench { bench::prepare(config)? } else { None };
-    let app = Arc::new(open(config, boot_id, &events, Arc::clone(&fatal))?);
+    let app = Arc::new(open(config, ground, &events, Arc::clone(&fatal))?);
     let handler = {
         let app = Arc::clone(&app);
         Arc::new(move |request: &mut http::Request| api::handle(&app, request))
     };
     let on_fatal = Arc::clone(&fatal);
-    let run_dir = run_dir(&config.state_dir)?;
-    let http = http::serve(&run_dir, &config.limits, handler, Box::new(move |text| on_fatal(text)))?;
+    let http = http::serve(&ground.run_dir, &config.limits, handler, Box::new(move |text| on_fatal(text)))?;
     let verify = {
         let app = Arc::clone(&app);
         Arc::new(move |token: &str| app.auth.is_live(token))
     };
     let probe = http.probe_path();
     let (quick, slow) = (http.quick_path(), http.slow_path());
-    let gate = gate::start(&config.listen, config.secure_only, &config.limits, &quick, &slow, &probe, verify)?;
-    let addrs = gate.local_addrs().to_vec();
-    bench::announce(&app, &addrs, password.as_deref());
+    let gate = gate::start(&ground.listeners, &config.limits, &quick, &slow, &probe, verify)?;
+    bench::announce(&app, gate.local_addrs(), password.as_deref());
     drop(events);
 
     let gate_ended = gate.ended();
@@ -133,13 +193,17 @@ fn serve(config: &Config, reload: &dyn Fn() -> Result<Config, Failure>) -> Resul
         (app.go_down)(update::keep_installers_away(&config.state_dir).ok().flatten());
     }
     let res = loop {
+        if ground.executor.has_ended() {
+            break Err("the process that touches the machine for the service has ended".into());
+        }
         select! {
             recv(inbox) -> event => match event {
+                Ok(Event::Child) => {}
                 Ok(Event::Stop) | Err(_) => break Ok(End::Stopped),
                 Ok(Event::Fatal(text)) => break Err(text.into()),
                 Ok(Event::GoDown(_lock)) => break power::go_down(&app, &inbox).map(|down| match down {
                     Down::Stopped => End::Stopped,
-                    Down::Played => End::Restarted(addrs),
+                    Down::Played => End::Restarted,
                 }),
                 Ok(Event::Reload) => {
                     app.auth.reload();
@@ -164,8 +228,6 @@ fn serve(config: &Config, reload: &dyn Fn() -> Result<Config, Failure>) -> Resul
     http.stop();
     app.store.stop();
     signals.close();
-    // Whatever is left in it is for the next start to remove.
-    let _ = std::fs::remove_dir(&run_dir);
     res
 }
 
@@ -175,13 +237,17 @@ fn tidy(config: &Config, boot_id: &str) -> Result<(), Failure> {
         factory::wipe(config, &order)?;
         log::warn!("factory restore: all data and settings were removed");
     }
+    Ok(())
+}
+
+/// Deletes what a cut has left of the web server's cache.
+fn finish_cache(config: &Config) {
     if let Some(folder) = &config.platform.web_cache_dir
         && !config.bench
         && let Err(err) = cache::finish(folder)
     {
         log::warn!("{}: {err}", folder.display());
     }
-    Ok(())
 }
 
 /// Undoes a change of the WLAN that an earlier run did not bring to an end. On a thread of its own: the supplicant may be
@@ -203,7 +269,7 @@ fn recover_wlan(config: &Config) -> io::Result<()> {
 /// Everything that requests may touch.
 fn open(
     config: &Config,
-    boot_id: String,
+    ground: &Ground,
     events: &Sender<Event>,
     fatal: Arc<dyn Fn(String) + Send + Sync>,
 ) -> Result<App, Failure> {
@@ -220,9 +286,9 @@ fn open(
         store: Arc::new(store),
         db_path,
         staged,
-        platform: Platform::new(config),
-        boot: drivers::power::boot(&config.state_dir, &boot_id)?,
-        boot_id,
+        platform: Arc::clone(&ground.platform),
+        boot: drivers::power::boot(&config.state_dir, &ground.boot_id)?,
+        boot_id: ground.boot_id.clone(),
         setting_time: AtomicBool::new(false),
         going_down: AtomicBool::new(false),
         // Waited for, because an order that got lost would leave a meter that only says that it goes down.
@@ -245,7 +311,7 @@ pub fn factory_wipe(config: &Config) -> Result<bool, Failure> {
 /// One service per state folder: a second one would tear the first one's work apart.
 fn lock(state_dir: &Path) -> Result<File, Failure> {
     let path = state_dir.join(factory::LOCK);
-    let file = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&path)?;
+    let file = fs::open_own(&path)?;
     match file.try_lock() {
         Ok(()) => Ok(file),
         Err(TryLockError::WouldBlock) => {
@@ -255,29 +321,38 @@ fn lock(state_dir: &Path) -> Result<File, Failure> {
     }
 }
 
-/// Where the private sockets live: in memory rather than on flash, where the system has such a place. The name follows
-/// from the state folder, so that a service that was killed leaves nothing behind that the next one does not use again.
-fn run_dir(state_dir: &Path) -> io::Result<PathBuf> {
+/// Where the private sockets live, made for `user` if it is somebody else: in memory rather than on flash, where the
+/// system has such a place. The name follows from the state folder, so that a service that was killed leaves nothing
+/// behind that the next one does not use again.
+fn run_dir(state_dir: &Path, user: Option<&User>) -> io::Result<PathBuf> {
     let path = state_dir.canonicalize()?;
     let name = format!("meterd-{}", hex(&Sha256::digest(path.as_os_str().as_bytes())[..8]));
     let below = |parent: &Path| {
         let dir = parent.join(&name);
         fs::private_dir(&dir)?;
-        fs::check_private(&dir)?;
+        fs::check_private(&dir, user.map(|it| it.uid))?;
         for left in std::fs::read_dir(&dir)? {
             std::fs::remove_dir_all(left?.path())?;
         }
+        user.map_or(Ok(()), |user| privilege::give(&dir, user))?;
         Ok(dir)
     };
     below(Path::new("/run")).or_else(|_| below(&std::env::temp_dir()))
 }
 
-fn forward_signals(events: Sender<Event>) -> io::Result<Handle> {
-    let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP])?;
+fn take_signals() -> io::Result<Signals> {
+    Signals::new([SIGTERM, SIGINT, SIGHUP, SIGCHLD])
+}
+
+fn forward_signals(mut signals: Signals, events: Sender<Event>) -> io::Result<Handle> {
     let handle = signals.handle();
     let body = move || {
         for signal in signals.forever() {
-            let event = if signal == SIGHUP { Event::Reload } else { Event::Stop };
+            let event = match signal {
+                SIGHUP => Event::Reload,
+                SIGCHLD => Event::Child,
+                _ => Event::Stop,
+            };
             let _ = events.try_send(event);
         }
     };

@@ -5,6 +5,8 @@ use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
+use super::process;
+
 /// Makes the entries of a folder durable (creations, renames, removals).
 pub fn sync_dir(dir: &Path) -> io::Result<()> {
     File::open(dir)?.sync_all()
@@ -32,6 +34,12 @@ pub fn replace(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
     })
 }
 
+/// Opens a file for writing, made if it is missing; a link in its place is an error, since it may lead anywhere.
+pub fn open_own(path: &Path) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.write(true).create(true).truncate(false).mode(0o600).custom_flags(libc::O_NOFOLLOW).open(path)
+}
+
 /// Makes a folder (and its parents) that only its owner can enter, durably; one that exists is left as it is.
 pub fn private_dir(dir: &Path) -> io::Result<()> {
     if dir.is_dir() {
@@ -49,11 +57,11 @@ pub fn private_dir(dir: &Path) -> io::Result<()> {
     }
 }
 
-/// Whether a folder that others could have made is ours alone; an error says that it is not.
-pub fn check_private(dir: &Path) -> io::Result<()> {
+/// Whether a folder that others could have made is ours alone, or that of `user`, whom we trust as much; an error says
+/// that it is not.
+pub fn check_private(dir: &Path, user: Option<u32>) -> io::Result<()> {
     let meta = fs::symlink_metadata(dir)?;
-    // SAFETY: geteuid always succeeds and touches no memory.
-    let ours = meta.uid() == unsafe { libc::geteuid() };
+    let ours = meta.uid() == process::own_uid() || user == Some(meta.uid());
     if meta.is_dir() && ours && meta.mode() & 0o077 == 0 {
         Ok(())
     } else {

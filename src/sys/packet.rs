@@ -1,7 +1,6 @@
 //! Raw Ethernet frames of one protocol on one interface (packet(7)).
 //! It knows interfaces and frames, not what is in them.
 
-use std::ffi::CString;
 use std::fmt;
 use std::fs;
 use std::io;
@@ -10,7 +9,7 @@ use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::time::Duration;
 
 use super::clock::boottime;
-use super::{check, poll};
+use super::{check, net, poll};
 
 /// Frames that one call of [`PacketSocket::drain`] throws away at most: more than a receive queue of the kernel's default
 /// size can hold, so whatever waited when the call began is gone, and a flood cannot hold the caller.
@@ -59,14 +58,9 @@ impl From<io::Error> for OpenError {
 }
 
 impl PacketSocket {
-    /// Opens a socket on `interface` for frames of `ethertype`.
-    pub fn open(interface: &str, ethertype: u16) -> Result<PacketSocket, OpenError> {
-        let name = CString::new(interface).map_err(|_| OpenError::NoInterface)?;
-        // SAFETY: `name` is a live string that ends in NUL; the call only reads it.
-        let index = unsafe { libc::if_nametoindex(name.as_ptr()) };
-        if index == 0 {
-            return Err(OpenError::NoInterface);
-        }
+    /// Opens a socket on `interface` for frames of `ethertype`, which takes CAP_NET_RAW; whoever gets it needs nothing.
+    pub fn bound(interface: &str, ethertype: u16) -> io::Result<OwnedFd> {
+        let index = net::interface_index(interface).ok_or_else(|| io::Error::from_raw_os_error(libc::ENODEV))?;
         // Protocol 0 hears nothing, so no frame of another interface arrives before the socket is bound to this one.
         let kind = libc::SOCK_RAW | libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;
         // SAFETY: socket takes plain numbers.
@@ -78,9 +72,16 @@ impl PacketSocket {
         address.sll_family = libc::AF_PACKET as u16;
         address.sll_protocol = ethertype.to_be();
         address.sll_ifindex = index as libc::c_int;
-        let mut size = size_of::<libc::sockaddr_ll>() as libc::socklen_t;
+        let size = size_of::<libc::sockaddr_ll>() as libc::socklen_t;
         // SAFETY: `address` is a live socket address of the given size; the kernel only reads it.
         check(unsafe { libc::bind(fd.as_raw_fd(), (&raw const address).cast(), size) })?;
+        Ok(fd)
+    }
+
+    /// Takes a socket that [`PacketSocket::bound`] has opened.
+    pub fn new(fd: OwnedFd) -> Result<PacketSocket, OpenError> {
+        let mut address = blank();
+        let mut size = size_of::<libc::sockaddr_ll>() as libc::socklen_t;
         // SAFETY: `address` and `size` are live, and `size` is the room that there is for the kernel to write to.
         check(unsafe { libc::getsockname(fd.as_raw_fd(), (&raw mut address).cast(), &mut size) })?;
         let [a, b, c, d, e, f, ..] = address.sll_addr;
@@ -212,13 +213,17 @@ pub fn bridge_of(interface: &str) -> Option<String> {
 mod tests {
     use super::*;
 
+    fn open(interface: &str) -> Result<PacketSocket, OpenError> {
+        PacketSocket::new(PacketSocket::bound(interface, 0x88e1)?)
+    }
+
     #[test]
     fn an_interface_that_is_not_there_is_told_from_a_missing_right() {
         for name in ["", "no-such-if0", "a/b", "nul\0nul"] {
-            assert!(matches!(PacketSocket::open(name, 0x88e1), Err(OpenError::NoInterface)), "{name:?}");
+            assert!(matches!(open(name), Err(OpenError::NoInterface)), "{name:?}");
         }
         // Loopback is everywhere and is no Ethernet; without the right the kernel refuses before that is known.
-        assert!(matches!(PacketSocket::open("lo", 0x88e1), Err(OpenError::NotEthernet | OpenError::NotAllowed)));
+        assert!(matches!(open("lo"), Err(OpenError::NotEthernet | OpenError::NotAllowed)));
     }
 
     #[test]

@@ -1,117 +1,82 @@
-//! Requests per second over kept connections, of the service and of what it is compared with.
+//! A number of connections that ask again as soon as they are answered: how many answers, and how long one takes.
+//! The clients run on the same machine and take their share of it, for everybody the same.
 
-use std::io::{BufReader, Write};
+use std::io::{BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::path::Path;
-use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
+
+use socket2::{Domain, Socket, Type};
 
 use crate::meter::answer;
 
-/// Connections that ask at the same time.
-const CONNECTIONS: usize = 4;
-/// How long each run takes.
-const SECONDS: Duration = Duration::from_secs(2);
-/// What the CGI script and bare tiny_http answer; as long as the service's answer.
-const ANSWER: &str = r#"{"error":"token: unknown; nothing was cancelled."}"#;
+/// Connections from one address; the service has a limit of 16.
+const PER_ADDRESS: usize = 16;
+/// How long a connection waits for an answer before the run counts as failed.
+const PATIENCE: Duration = Duration::from_secs(20);
 
-/// Requests per second that `addr` answers.
-pub fn rate(addr: SocketAddr, request: &[u8]) -> f64 {
-    let threads: Vec<_> = (0..CONNECTIONS)
-        .map(|_| {
-            let request = request.to_vec();
-            std::thread::spawn(move || ask(addr, &request))
-        })
-        .collect();
-    threads.into_iter().map(|it| it.join().unwrap()).sum()
-}
-
-fn ask(addr: SocketAddr, request: &[u8]) -> f64 {
-    let connect = || {
-        let stream = TcpStream::connect(addr).unwrap();
-        stream.set_nodelay(true).unwrap();
-        BufReader::new(stream)
-    };
-    let mut stream = connect();
-    let started = Instant::now();
-    let mut count = 0u32;
-    while started.elapsed() < SECONDS {
-        stream.get_mut().write_all(request).unwrap();
-        let (status, _) = answer(&mut stream);
-        assert_eq!(status, 200);
-        count += 1;
-    }
-    f64::from(count) / started.elapsed().as_secs_f64()
-}
-
-/// A child process that ends with this value.
-pub struct Peer {
-    child: Child,
+/// Who is asked what, and how.
+pub struct Question<'a> {
     pub addr: SocketAddr,
+    pub request: &'a [u8],
+    /// Whether the connection is kept for the next request.
+    pub keeps: bool,
 }
 
-impl Drop for Peer {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
+/// What a run gave.
+#[derive(Clone, Copy)]
+pub struct Load {
+    /// Answers per second.
+    pub rate: f64,
+    /// Milliseconds from a request to its answer.
+    pub p50: f64,
+    pub p99: f64,
 }
 
-fn free_port() -> u16 {
-    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
-}
-
-fn await_port(child: Child, port: u16) -> Peer {
-    let addr: SocketAddr = ([127, 0, 0, 1], port).into();
-    let until = Instant::now() + Duration::from_secs(10);
-    while TcpStream::connect(addr).is_err() {
-        assert!(Instant::now() < until, "a peer does not start");
-        std::thread::sleep(Duration::from_millis(10));
-    }
-    Peer { child, addr }
-}
-
-/// lighttpd with a shell script behind CGI, the way such commands are often done on small devices.
-pub fn lighttpd(dir: &Path) -> Peer {
-    let port = free_port();
-    let script = dir.join("cancel.sh");
-    let text = format!("#!/bin/sh\nread -r body\nprintf 'Content-Type: application/json\\r\\n\\r\\n%s' '{ANSWER}'\n");
-    std::fs::write(&script, text).unwrap();
-    let config = format!(
-        "server.document-root = \"{0}\"\nserver.port = {port}\nserver.bind = \"127.0.0.1\"\n\
-         server.modules = ( \"mod_cgi\" )\ncgi.assign = ( \".sh\" => \"/bin/sh\" )\n\
-         server.max-keep-alive-requests = 1000000\nserver.errorlog = \"{0}/error.log\"\n",
-        dir.display()
-    );
-    let file = dir.join("lighttpd.conf");
-    std::fs::write(&file, config).unwrap();
-    let child = Command::new("lighttpd").args(["-D", "-f"]).arg(&file).stdout(Stdio::null()).spawn();
-    await_port(child.expect("lighttpd is needed: apt-get install lighttpd"), port)
-}
-
-/// This program again, as [`serve_bare`].
-pub fn bare_tiny_http() -> Peer {
-    let port = free_port();
-    let child = Command::new(std::env::current_exe().unwrap()).args(["--bare-tiny-http", &port.to_string()]).spawn();
-    await_port(child.unwrap(), port)
-}
-
-/// tiny_http on a TCP socket, four threads answering a constant.
-pub fn serve_bare(port: u16) {
-    let server = std::sync::Arc::new(tiny_http::Server::http(("127.0.0.1", port)).unwrap());
-    let threads: Vec<_> = (0..4)
-        .map(|_| {
-            let server = std::sync::Arc::clone(&server);
-            std::thread::spawn(move || {
-                while let Ok(mut request) = server.recv() {
-                    let mut body = String::new();
-                    let _ = request.as_reader().read_to_string(&mut body);
-                    let _ = request.respond(tiny_http::Response::from_string(ANSWER));
-                }
+/// Asks over `connections` at once for as long as `time`.
+pub fn press(question: &Question, connections: usize, time: Duration) -> Load {
+    let mut took: Vec<u32> = std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..connections)
+            .map(|at| {
+                let body = move || ask(question, at / PER_ADDRESS, time);
+                std::thread::Builder::new().stack_size(128 * 1024).spawn_scoped(scope, body).unwrap()
             })
-        })
-        .collect();
-    for thread in threads {
-        thread.join().unwrap();
+            .collect();
+        threads.into_iter().flat_map(|it| it.join().unwrap()).collect()
+    });
+    took.sort_unstable();
+    let at = |share: f64| f64::from(took[(took.len() as f64 * share) as usize]) / 1000.0;
+    Load { rate: took.len() as f64 / time.as_secs_f64(), p50: at(0.5), p99: at(0.99) }
+}
+
+/// A connection from an address of its own for each group of clients.
+fn connect(addr: SocketAddr, group: usize) -> BufReader<TcpStream> {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    let from: SocketAddr = ([127, 0, 0, 1 + group as u8], 0).into();
+    socket.bind(&from.into()).unwrap();
+    socket.connect(&addr.into()).unwrap();
+    socket.set_tcp_nodelay(true).unwrap();
+    socket.set_read_timeout(Some(PATIENCE)).unwrap();
+    BufReader::new(socket.into())
+}
+
+/// Asks until the time is over: the microseconds of each answer.
+fn ask(question: &Question, group: usize, time: Duration) -> Vec<u32> {
+    let mut took = Vec::new();
+    let mut kept = None;
+    let started = Instant::now();
+    while started.elapsed() < time {
+        let before = Instant::now();
+        let mut stream = kept.take().unwrap_or_else(|| connect(question.addr, group));
+        stream.get_mut().write_all(question.request).unwrap();
+        if question.keeps {
+            assert_eq!(answer(&mut stream).0, 200);
+            kept = Some(stream);
+        } else {
+            let mut text = Vec::new();
+            stream.read_to_end(&mut text).unwrap();
+            assert!(text.starts_with(b"HTTP/1.") && text[8..].starts_with(b" 200 "), "{}", text.escape_ascii());
+        }
+        took.push(before.elapsed().as_micros() as u32);
     }
+    took
 }

@@ -1,6 +1,6 @@
 //! The service under measurement: a process of its own, spoken to over plain sockets.
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -22,17 +22,22 @@ pub struct Meter {
 impl Meter {
     /// Starts `binary` on `state`.
     pub fn start(binary: &Path, state: &Path) -> Meter {
-        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        Meter::start_with(binary, state, "")
+    }
+
+    /// The same with further keys in the configuration, each with a comma in front.
+    pub fn start_with(binary: &Path, state: &Path, keys: &str) -> Meter {
+        let port = free_port();
         let addr: SocketAddr = ([127, 0, 0, 1], port).into();
         let config = state.with_extension("json");
-        let text = format!(r#"{{"listen": ["{addr}"], "state_dir": "{}"}}"#, state.display());
+        let text = format!(r#"{{"listen": ["{addr}"], "state_dir": "{}"{keys}}}"#, state.display());
         std::fs::write(&config, text).unwrap();
         set_password(binary, &config);
         let started = Instant::now();
         let child = Command::new(binary)
             .args(["--config", config.to_str().unwrap()])
             .stdout(Stdio::null())
-            .stderr(Stdio::null())
+            .stderr(std::fs::File::create(state.with_extension("log")).unwrap())
             .spawn()
             .unwrap();
         let first_answer = loop {
@@ -51,13 +56,34 @@ impl Meter {
         res
     }
 
-    fn login(&self) -> String {
-        let (_, body) = self.exchange("GET", "/auth/unauthorized", b"");
-        let challenge: serde_json::Value = serde_json::from_slice(&body).unwrap();
-        let (rlm, nnc) = (challenge["rlm"].as_str().unwrap(), challenge["nnc"].as_str().unwrap());
+    /// The process that was started; the service has more than one.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Logs in with the right password.
+    pub fn login(&self) -> String {
+        self.try_login().unwrap()
+    }
+
+    /// The same, if the service has a place for it.
+    pub fn try_login(&self) -> io::Result<String> {
+        let ask = |head: &str, body: &str| -> io::Result<serde_json::Value> {
+            let mut stream = TcpStream::connect(self.addr)?;
+            stream.set_read_timeout(Some(Duration::from_secs(5)))?;
+            let head = format!("{head} HTTP/1.1\r\nHost: m\r\nContent-Length: {}\r\n\r\n", body.len());
+            stream.write_all(&[head.as_bytes(), body.as_bytes()].concat())?;
+            let (_, answer) = try_answer(&mut BufReader::new(stream))?;
+            serde_json::from_slice(&answer).map_err(io::Error::other)
+        };
+        let text = |json: &serde_json::Value, name: &str| {
+            json[name].as_str().map(String::from).ok_or_else(|| io::Error::other(json.to_string()))
+        };
+        let challenge = ask("GET /auth/unauthorized", "")?;
+        let (rlm, nnc) = (text(&challenge, "rlm")?, text(&challenge, "nnc")?);
         let hash = md5(&format!("{}:{nnc}:c", md5(&format!("owner:{rlm}:{PASSWORD}"))));
-        let body = serde_json::json!({ "rlm": rlm, "usr": "owner", "nnc": nnc, "cnnc": "c", "hash": hash }).to_string();
-        self.call("POST", "/auth/login", body.as_bytes())["jwt"].as_str().unwrap().to_string()
+        let body = serde_json::json!({ "rlm": rlm, "usr": "owner", "nnc": nnc, "cnnc": "c", "hash": hash });
+        text(&ask("POST /auth/login", &body.to_string())?, "jwt")
     }
 
     pub fn connect(&self) -> TcpStream {
@@ -120,16 +146,22 @@ impl Meter {
         self.finish(&token);
     }
 
-    /// A figure of /proc/PID/status or smaps_rollup, in KiB.
-    pub fn memory(&self, file: &str, name: &str) -> u64 {
-        let text = std::fs::read_to_string(format!("/proc/{}/{file}", self.child.id())).unwrap();
-        let line = text.lines().find(|it| it.starts_with(name)).unwrap_or_else(|| panic!("no {name} in {file}"));
-        line.split_whitespace().nth(1).unwrap().parse().unwrap()
-    }
-
-    /// Makes the resident set's high-water mark start anew.
-    pub fn reset_peak(&self) {
-        std::fs::write(format!("/proc/{}/clear_refs", self.child.id()), "5").unwrap();
+    /// Downloads a backup of everything: its bytes, as they come over the wire.
+    pub fn backup(&self) -> usize {
+        let mut stream = self.connect();
+        let head = self.head("GET", "/register?format=backup", 0).replace("Host: m", "Host: m\r\nConnection: close");
+        stream.write_all(head.as_bytes()).unwrap();
+        let (mut buffer, mut total, mut end) = (vec![0; 64 * 1024], 0, Vec::new());
+        loop {
+            let n = stream.read(&mut buffer).unwrap();
+            if n == 0 {
+                assert!(end.ends_with(b"\r\n0\r\n\r\n"), "a backup was cut");
+                return total;
+            }
+            total += n;
+            end.extend_from_slice(&buffer[n.saturating_sub(7)..n]);
+            end.drain(..end.len().saturating_sub(7));
+        }
     }
 
     /// Stops in good order, so that the folder can be copied.
@@ -145,6 +177,11 @@ impl Drop for Meter {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// A port that nobody listens on.
+pub fn free_port() -> u16 {
+    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
 fn set_password(binary: &Path, config: &Path) {
@@ -163,13 +200,18 @@ fn md5(text: &str) -> String {
 
 /// Reads one answer with a Content-Length.
 pub fn answer(stream: &mut BufReader<TcpStream>) -> (u16, Vec<u8>) {
+    try_answer(stream).unwrap()
+}
+
+/// The same, if it comes.
+pub fn try_answer(stream: &mut BufReader<TcpStream>) -> io::Result<(u16, Vec<u8>)> {
     let mut line = String::new();
-    stream.read_line(&mut line).unwrap();
-    let status = line.split(' ').nth(1).and_then(|it| it.parse().ok()).unwrap_or_else(|| panic!("{line:?}"));
+    stream.read_line(&mut line)?;
+    let status = line.split(' ').nth(1).and_then(|it| it.parse().ok()).ok_or(io::ErrorKind::UnexpectedEof)?;
     let mut length = 0;
     loop {
         line.clear();
-        stream.read_line(&mut line).unwrap();
+        stream.read_line(&mut line)?;
         if line.trim().is_empty() {
             break;
         }
@@ -178,8 +220,8 @@ pub fn answer(stream: &mut BufReader<TcpStream>) -> (u16, Vec<u8>) {
         }
     }
     let mut body = vec![0; length];
-    stream.read_exact(&mut body).unwrap();
-    (status, body)
+    stream.read_exact(&mut body)?;
+    Ok((status, body))
 }
 
 /// Where this run keeps everything; removed at its end.

@@ -11,15 +11,21 @@ use rusqlite::Connection;
 
 use crate::meter::Meter;
 
-pub const REGISTERS: usize = 16;
-pub const ROWS: usize = 525_600;
 const START: i64 = 1_700_000_000;
+/// Values that are compressed before the chunk's size is looked at again; with their reserve they fit for certain.
+const BLOCK: usize = 4000;
+const RESERVE: usize = 80_000;
 /// Bytes that 2 MiB of base64 hold.
 const CHUNK: usize = 2 * 1024 * 1024 / 4 * 3;
 
-/// A year of minute rows, oldest first: the stamp and the increments.
-pub struct Year {
-    rows: Vec<(i64, [i64; REGISTERS])>,
+/// Rows at equal steps, oldest first.
+pub struct Series {
+    pub rows: usize,
+    pub registers: usize,
+    /// Seconds from row to row.
+    step: i64,
+    /// What each register grew by, row after row.
+    increments: Vec<i64>,
 }
 
 /// The order in which the bare loop inserts.
@@ -35,44 +41,46 @@ pub struct Chunk {
     pub rows: usize,
 }
 
-impl Year {
+impl Series {
     /// Pseudo-random loads of a few kW, the same at every run (xorshift64).
-    pub fn new() -> Year {
+    pub fn new(rows: usize, registers: usize, step: i64) -> Series {
         let mut seed = 0x9E37_79B9_7F4A_7C15u64;
         let mut next = || {
             seed ^= seed << 13;
             seed ^= seed >> 7;
             seed ^= seed << 17;
-            seed
+            ((seed % 4000) as i64 - 500) * step
         };
-        let mut increments = || std::array::from_fn(|_| ((next() % 4000) as i64 - 500) * 60);
-        Year { rows: (0..ROWS).map(|at| (START + at as i64 * 60, increments())).collect() }
+        Series { rows, registers, step, increments: (0..rows * registers).map(|_| next()).collect() }
+    }
+
+    fn row(&self, at: usize) -> (i64, &[i64]) {
+        (START + at as i64 * self.step, &self.increments[at * self.registers..][..self.registers])
     }
 
     /// Cut youngest first into chunks that fill 2 MiB as far as they can.
     pub fn chunks(&self, more_chunks: bool) -> Vec<Chunk> {
-        let names: Vec<String> = (0..REGISTERS).map(|at| format!("R{at}:P")).collect();
+        let names: Vec<String> = (0..self.registers).map(|at| format!("R{at}:P")).collect();
         let header = format!("meterd-backup,1\nts,{}\n", names.join(","));
-        let mut counters = [0i64; REGISTERS];
-        for (_, increments) in &self.rows {
-            (0..REGISTERS).for_each(|at| counters[at] += increments[at]);
+        let mut counters = vec![0i64; self.registers];
+        for increments in self.increments.chunks(self.registers) {
+            counters.iter_mut().zip(increments).for_each(|(counter, it)| *counter += it);
         }
         let mut res = Vec::new();
-        let mut left = self.rows.len();
+        let mut left = self.rows;
         while left > 0 {
             let mut gzip = GzBuilder::new().write(Vec::with_capacity(CHUNK), Compression::new(6));
             gzip.write_all(header.as_bytes()).unwrap();
             let mut rows = 0;
-            // A block of rows never takes more than this reserve, compressed.
-            while left > 0 && gzip.get_ref().len() < CHUNK - 80_000 {
-                for _ in 0..left.min(250) {
+            while left > 0 && gzip.get_ref().len() < CHUNK - RESERVE {
+                for _ in 0..left.min(BLOCK / self.registers) {
                     left -= 1;
                     rows += 1;
-                    let (ts, increments) = &self.rows[left];
+                    let (ts, increments) = self.row(left);
                     write!(gzip, "{ts}").unwrap();
-                    for at in 0..REGISTERS {
-                        write!(gzip, ",{}", counters[at]).unwrap();
-                        counters[at] -= increments[at];
+                    for (counter, it) in counters.iter_mut().zip(increments) {
+                        write!(gzip, ",{counter}").unwrap();
+                        *counter -= it;
                     }
                     gzip.write_all(b"\n").unwrap();
                 }
@@ -90,18 +98,19 @@ impl Year {
     /// best; youngest batch first, oldest row first within, is the order in which chunks come.
     pub fn insert_bare(&self, path: &Path, batch: usize, order: Order) -> Duration {
         let conn = open(path);
-        let columns: Vec<String> = (0..REGISTERS).map(|at| format!("r{at} INTEGER")).collect();
+        let columns: Vec<String> = (0..self.registers).map(|at| format!("r{at} INTEGER")).collect();
         conn.execute_batch(&format!("CREATE TABLE row(ts INTEGER PRIMARY KEY, {}) STRICT", columns.join(","))).unwrap();
-        let marks = ["?"; REGISTERS + 1].join(",");
+        let marks = vec!["?"; self.registers + 1].join(",");
         let started = Instant::now();
         let mut insert = conn.prepare(&format!("INSERT INTO row VALUES ({marks})")).unwrap();
-        let mut batches: Vec<_> = self.rows.chunks(batch).collect();
+        let mut batches: Vec<_> = (0..self.rows).step_by(batch).map(|it| it..self.rows.min(it + batch)).collect();
         if order == Order::YoungestBatchFirst {
             batches.reverse();
         }
         for rows in batches {
             conn.execute_batch("BEGIN IMMEDIATE").unwrap();
-            for (ts, increments) in rows {
+            for at in rows {
+                let (ts, increments) = self.row(at);
                 insert.raw_bind_parameter(1, ts).unwrap();
                 for (at, it) in increments.iter().enumerate() {
                     insert.raw_bind_parameter(at + 2, it).unwrap();

@@ -88,6 +88,7 @@ class Bench:
             "update.port": str(self.update_port),
             "update.allow-version": "1.1",
             "update.installed-version": "1.0",
+            "update.latest-version": "1.1",
             "factory.user": "label",
             "factory.password-file": password_file(self.folder, "label", "as printed"),
         }

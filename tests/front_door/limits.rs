@@ -183,3 +183,30 @@ fn a_house_full_of_work_refuses_newcomers() {
         assert_eq!(client.answer().json()["waited"], true);
     }
 }
+
+/// Limits under which nothing but the places is decided by the tests below.
+fn places() -> Limits {
+    Limits { connections: 12, per_peer: 4, rate_seconds: 30, answer_seconds: 30, reply_seconds: 20, ..limits() }
+}
+
+#[test]
+fn requests_that_wait_for_their_turn_make_room_for_a_peer_that_holds_less() {
+    let house = house(places());
+    let mut held: Vec<_> = (0..12).map(|n| house.client_from(2 + n % 3)).collect();
+    for client in &mut held {
+        client.send(get("/register?n=50000000"));
+    }
+    until("two are in work", || house.world.seen.load(Ordering::SeqCst) == 2);
+    assert_eq!(house.client_from(9).ask(&get("/x")).status, 200);
+}
+
+#[test]
+fn answers_that_nobody_reads_make_room_for_a_peer_that_holds_less() {
+    let house = house(places());
+    let mut held: Vec<_> = (0..12).map(|n| house.client_from(2 + n % 3)).collect();
+    for client in &mut held {
+        client.send(get("/big?n=60000").repeat(150));
+    }
+    // At first they are only slow.
+    until("a newcomer is served", || house.client_from(9).try_answer_to(&get("/x")).is_ok_and(|it| it.status == 200));
+}

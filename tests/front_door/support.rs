@@ -63,6 +63,7 @@ pub struct House {
     pub world: Arc<World>,
     pub http: Option<Http>,
     pub gate: Option<gate::Handle>,
+    pub listeners: Option<gate::Listeners>,
     dir: PathBuf,
 }
 
@@ -75,6 +76,7 @@ impl Drop for House {
         if let Some(http) = self.http.take() {
             http.stop();
         }
+        drop(self.listeners.take());
         let left: Vec<_> = std::fs::read_dir(&self.dir).unwrap().map(|it| it.unwrap().path()).collect();
         std::fs::remove_dir_all(&self.dir).unwrap();
         if !std::thread::panicking() {
@@ -110,8 +112,16 @@ pub fn house_with(
     all.extend(listen(&dir));
     let verify = Arc::new(|token: &str| token.starts_with("good"));
     let (quick, slow, probe) = (http.quick_path(), http.slow_path(), http.probe_path());
-    let gate = gate::start(&all, secure_only, &limits, &quick, &slow, &probe, verify)?;
-    Ok(House { addr: gate.local_addrs()[0], world, http: Some(http), gate: Some(gate), dir })
+    let listeners = gate::open(&all, secure_only, &limits)?;
+    let gate = gate::start(&listeners, &limits, &quick, &slow, &probe, verify)?;
+    Ok(House {
+        addr: gate.local_addrs()[0],
+        world,
+        http: Some(http),
+        gate: Some(gate),
+        listeners: Some(listeners),
+        dir,
+    })
 }
 
 fn about(request: &Request) -> Value {
@@ -133,7 +143,7 @@ fn handle(request: &mut Request, world: &Arc<World>) -> Answer {
     let world = world.clone();
     match request.path.as_str() {
         "/panic" => panic!("on purpose"),
-        "/big" => Answer::Now(Reply { status: 200, body: vec![b'x'; n], headers: Vec::new() }),
+        "/big" => Answer::Now(Reply { status: 200, body: vec![b'x'; n].into(), headers: Vec::new() }),
         "/hang" => {
             world.latch.wait();
             Answer::Now(Reply::json(200, &json!({})))
@@ -305,6 +315,12 @@ impl Client {
     pub fn ask(&mut self, request: &str) -> Got {
         self.send(request);
         self.answer()
+    }
+
+    /// The answer to a request, or what went wrong before it was whole.
+    pub fn try_answer_to(&mut self, request: &str) -> Result<Got, String> {
+        self.stream.write_all(request.as_bytes()).map_err(|err| err.kind().to_string())?;
+        self.try_answer(false)
     }
 
     /// The next answer, whole.

@@ -2,6 +2,9 @@
 //! It follows the rules for each register by itself, in one go over the whole file, and knows nothing of batches except
 //! where a restore that is cut off at a stamp must stand.
 
+pub mod cases;
+pub mod compare;
+
 use std::collections::BTreeMap;
 use std::ops::Bound::{Excluded, Unbounded};
 

@@ -97,20 +97,21 @@ def build(arch, binary):
     return image
 
 
-def firmware(arch, binary, folder, versions, update):
-    """Roots for the slots of a meter, `FOLDER/VERSION.bin`: each says that it is its version, and gets updates as
-    `update` says. They have what a meter needs and no radios; nothing in them is compressed, since emulation reads
-    faster than it inflates, and a download that is cut several times has to be of some size."""
+def firmware(arch, binary, folder, versions, settings, radios=False):
+    """Roots for the slots of a meter, `FOLDER/VERSION.bin`: each says that it is its version, and is configured with
+    `settings` beside what all have. They have what a meter needs, radios only if wanted; nothing in them is compressed,
+    since emulation reads faster than it inflates, and a download that is cut several times has to be of some size."""
+    programs, modules = (PROGRAMS[arch], BOOT + MODULES + RADIO[arch]) if radios else ([], BOOT + MODULES)
     with tempfile.TemporaryDirectory(dir=os.path.join(WORK, arch)) as tree:
         os.chmod(tree, 0o755)
-        populate(os.path.join(WORK, arch, "root"), tree, binary, [], BOOT + MODULES)
+        populate(os.path.join(WORK, arch, "root"), tree, binary, programs, modules)
         path = os.path.join(tree, "etc/meterd/meterd.json")
         with open(path) as file:
             config = json.load(file)
         for version in versions:
             config["identity"]["versions"]["fw"] = version
             with open(path, "w") as file:
-                json.dump({**config, "update": update}, file)
+                json.dump({**config, **settings}, file)
             squash(tree, os.path.join(folder, f"{version}.bin"), "-noI", "-noD", "-noF", "-noX")
 
 

@@ -13,7 +13,7 @@ CUTS_IN_WIPE = 1
 ROWS = 500
 # Enough that the wipe takes a while.
 LOGS = 3000
-NETWORK = 'ctrl_interface=/run/wpa_supplicant\\nupdate_config=1\\nnetwork={\\n\\tssid="old"\\n\\tkey_mgmt=NONE\\n}\\n'
+NETWORK = 'ctrl_interface=DIR=/run/wpa_supplicant GROUP=netdev\\nupdate_config=1\\nnetwork={\\n\\tssid="old"\\n\\tkey_mgmt=NONE\\n}\\n'
 
 
 def run(vm, tally):

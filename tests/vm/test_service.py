@@ -43,7 +43,7 @@ def run(vm, tally):
 
 def restore(vm, tally):
     idle = vm.memory()
-    vm.out("echo 5 > /proc/$(pidof meterd)/clear_refs")
+    vm.out(f"echo 5 > /proc/{vm.worker}/clear_refs")
     begun = time.monotonic()
     status = vm.api.restore(chunk(text(10)))
     seconds = time.monotonic() - begun
@@ -59,12 +59,12 @@ def restore(vm, tally):
 
 
 def init_script(vm, tally):
-    pid = lambda: vm.out("pidof meterd")
+    pid = lambda: vm.out(f"echo {vm.worker}")
     first = pid()
     tally.check("status says that it runs", vm.sh(f"{INIT} status")[0] == 0)
     status, said = vm.sh(f"{INIT} reload && {INIT} status")
     tally.check("reload keeps the process", status == 0 and pid() == first, said)
-    vm.out("kill -9 $(pidof meterd)")
+    vm.out(f"kill -9 {vm.worker}")
     vm.wait_api()
     second = pid()
     tally.check("a killed service is started again", second != first, second)

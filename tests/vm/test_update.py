@@ -36,9 +36,9 @@ class Bench:
         self.cuts = self.half_done = 0
         try:
             url = self.publisher.url().replace("127.0.0.1", SlotVm.host)
-            update = {"url": url, "public_key": self.publisher.public_key}
+            settings = {"update": {"url": url, "public_key": self.publisher.public_key}}
             versions = ["1.0", "2.0", "3.0"]
-            image.firmware("amd64", os.path.join(image.ROOT, "target/dist/meterd-x86_64"), self.dir, versions, update)
+            image.firmware("amd64", os.path.join(image.ROOT, "target/dist/meterd-x86_64"), self.dir, versions, settings)
             self.images = {it: self.read(f"{it}.bin") for it in versions}
             self.vm = SlotVm(arch, os.path.join(self.dir, "1.0.bin"))
         except BaseException:

@@ -7,7 +7,7 @@ import time
 
 CONF = "/data/wpa_supplicant.conf"
 # Two channels to scan instead of forty: most of the time of this test would go into that.
-SETTINGS = "ctrl_interface=/run/wpa_supplicant\nupdate_config=1\nfreq_list=2437 2462\n"
+SETTINGS = "ctrl_interface=DIR=/run/wpa_supplicant GROUP=netdev\nupdate_config=1\nfreq_list=2437 2462\n"
 INIT = "/etc/init.d/S60wlan"
 ODD, ODD_KEY = 'Cé "q" \\b', 'a "b" \\c #d'
 # The 256-bit key that a passphrase and a name make (IEEE 802.11, PBKDF2).
@@ -219,7 +219,7 @@ def interrupt(air):
     tally.check("long before it would have given up", seconds < 20, seconds)
 
     token = air.trying()
-    vm.out("kill -9 $(pidof meterd)")
+    vm.out(f"kill -9 {vm.worker}")
     vm.wait_api()
     status = vm.api.finish(token)
     air.undone("a killed service undoes it when it is back", status.get("error", ""), "INTERRUPTED", expect, point)

@@ -84,6 +84,8 @@ class Vm:
     """One machine with one persistent disk."""
 
     host = "10.0.2.2"
+    # For scripts: the process that serves; the one that touches the machine was forked from it, and is the younger.
+    worker = "$(pidof meterd | tr ' ' '\\n' | sort -n | head -n 1)"
 
     def __init__(self, arch, ram=None, binary=None):
         self.arch = arch
@@ -141,6 +143,7 @@ class Vm:
             probe.bind(("127.0.0.1", 0))
             self.api.port = probe.getsockname()[1]
         self.boot = self.known_boot = None
+        self.boots = 0
         self.buffer = b""
         for it in ("console", "link.guest", "agent"):
             if os.path.exists(self.path(it)):
@@ -275,6 +278,7 @@ class Vm:
         words = line.decode(errors="replace").split()
         if words[:1] == ["READY"]:
             self.boot = words[1]
+            self.boots += 1
             self.uptime = float(words[2])
         return words
 
@@ -309,7 +313,7 @@ class Vm:
 
     def memory(self):
         """What the service uses, by the names of /proc/PID/status, in kB."""
-        text = self.out("cat /proc/$(pidof meterd)/status")
+        text = self.out(f"cat /proc/{self.worker}/status")
         return {name: int(size) for name, size in re.findall(r"(Vm\w+|Rss\w+):\s+(\d+) kB", text)}
 
     def radios(self, wanted):

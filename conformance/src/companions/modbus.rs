@@ -56,7 +56,7 @@ impl Device {
         Ok(Device { server, state })
     }
 
-    /// Where it listens.
+    /// Where the meter reaches it.
     pub fn address(&self) -> SocketAddr {
         self.server.address()
     }

@@ -48,7 +48,7 @@ impl Provider {
         Ok(Provider { server, state })
     }
 
-    /// Where it listens.
+    /// Where the meter reaches it.
     pub fn address(&self) -> SocketAddr {
         self.server.address()
     }

@@ -76,7 +76,7 @@ impl Sink {
         Ok(Sink { server, state })
     }
 
-    /// Where it listens.
+    /// Where the meter reaches it.
     pub fn address(&self) -> SocketAddr {
         self.server.address()
     }

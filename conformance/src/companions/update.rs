@@ -3,13 +3,13 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::path::{Component, Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
-pub use super::ADDRESS;
+use super::{ADDRESS, BIND, locked};
 use crate::catalogue::Param;
 use crate::lab::{Lab, Stop};
 
@@ -20,7 +20,7 @@ pub const FOLDER: Param =
 pub const PORT: Param =
     Param { name: "update.port", meaning: "The port on companion.address at which the meter asks for updates." };
 /// All of them.
-pub const PARAMS: &[Param] = &[FOLDER, ADDRESS, PORT];
+pub const PARAMS: &[Param] = &[FOLDER, ADDRESS, BIND, PORT];
 
 /// Files of this size and more are images: they come slowly or damaged, the others never do.
 const IMAGE: usize = 16 * 1024;
@@ -45,82 +45,47 @@ pub enum Mode {
 /// A server that ends with this value.
 pub struct Server {
     state: Arc<State>,
-    address: std::net::SocketAddr,
-    acceptor: Option<thread::JoinHandle<()>>,
+    /// Kept for its end.
+    _server: super::Server,
 }
 
 struct State {
     folder: PathBuf,
     mode: Mutex<Mode>,
     asked: Mutex<Vec<String>>,
-    over: Mutex<bool>,
 }
 
 /// Starts it if the tester named its folder, address and port.
 pub fn start(lab: &Lab<'_>) -> Result<Option<Server>, Stop> {
-    let (Some(folder), Some(address), Some(port)) =
-        (lab.param(FOLDER.name), lab.param(ADDRESS.name), lab.param(PORT.name))
+    let (Some(folder), Some(_), Some(_)) = (lab.param(FOLDER.name), lab.param(ADDRESS.name), lab.param(PORT.name))
     else {
         return Ok(None);
     };
-    let port = port.parse().map_err(|_| Stop::Skip(format!("--with {}={port}: a port is expected", PORT.name)))?;
-    let server = Server::start(Path::new(folder), address, port);
-    server.map(Some).map_err(|err| Stop::Skip(format!("the update server on {address}:{port}: {err}")))
+    let state = State::of(Path::new(folder));
+    let serving = Arc::clone(&state);
+    let server = super::Server::open(lab, PORT.name, move |stream| {
+        let _ = serving.answer(stream);
+    })?;
+    Ok(Some(Server { state, _server: server }))
 }
 
 impl Server {
-    /// Listens on this address and serves this folder.
-    pub fn start(folder: &Path, address: &str, port: u16) -> std::io::Result<Server> {
-        let listener = TcpListener::bind((address, port))?;
-        let address = listener.local_addr()?;
-        let state = Arc::new(State {
-            folder: folder.into(),
-            mode: Mutex::new(Mode::Fine),
-            asked: Mutex::default(),
-            over: Mutex::default(),
-        });
-        let serving = Arc::clone(&state);
-        let acceptor = thread::spawn(move || {
-            for stream in listener.incoming() {
-                if *serving.over.lock().expect("nobody panics with it") {
-                    break;
-                }
-                let Ok(stream) = stream else { continue };
-                let state = Arc::clone(&serving);
-                thread::spawn(move || state.answer(stream));
-            }
-        });
-        Ok(Server { state, address, acceptor: Some(acceptor) })
-    }
-
-    /// Where it listens.
-    pub fn address(&self) -> std::net::SocketAddr {
-        self.address
-    }
-
     /// From now on it answers so.
     pub fn set(&self, mode: Mode) {
-        *self.state.mode.lock().expect("nobody panics with it") = mode;
+        *locked(&self.state.mode) = mode;
     }
 
     /// The paths that were asked for.
     pub fn asked(&self) -> Vec<String> {
-        self.state.asked.lock().expect("nobody panics with it").clone()
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        *self.state.over.lock().expect("nobody panics with it") = true;
-        // The acceptor waits for one more client. Once it has ended, the port is free for the next server.
-        let woken = TcpStream::connect_timeout(&self.address, Duration::from_secs(1)).is_ok();
-        if let (true, Some(acceptor)) = (woken, self.acceptor.take()) {
-            let _ = acceptor.join();
-        }
+        locked(&self.state.asked).clone()
     }
 }
 
 impl State {
+    fn of(folder: &Path) -> Arc<State> {
+        Arc::new(State { folder: folder.into(), mode: Mutex::new(Mode::Fine), asked: Mutex::default() })
+    }
+
     /// One request and its answer. A client that leaves ends it.
     fn answer(&self, stream: TcpStream) -> Option<()> {
         stream.set_read_timeout(Some(PATIENCE)).ok()?;
@@ -141,8 +106,8 @@ impl State {
                 from = range.trim().strip_prefix("bytes=")?.split('-').next()?.parse().ok()?;
             }
         }
-        self.asked.lock().expect("nobody panics with it").push(target.clone());
-        let mode = *self.mode.lock().expect("nobody panics with it");
+        locked(&self.asked).push(target.clone());
+        let mode = *locked(&self.mode);
         let content = self.path(&target).filter(|_| mode != Mode::Gone).and_then(|it| fs::read(it).ok());
         let Some(mut content) = content else {
             return respond(&stream, "404 Not Found", "", b"nothing is here\n", false);
@@ -186,7 +151,7 @@ mod tests {
     use super::*;
     use crate::http::{Connection, Request, Target};
 
-    fn ask(server: &Server, path: &str) -> (u16, Vec<u8>) {
+    fn ask(server: &super::super::Server, path: &str) -> (u16, Vec<u8>) {
         let target = Target { host: "127.0.0.1".into(), port: server.address().port(), base: String::new() };
         let mut connection = Connection::open(&target, PATIENCE).unwrap();
         connection.send(&Request::get(path).anonymous().bytes("h", "", None), PATIENCE);
@@ -200,23 +165,21 @@ mod tests {
         fs::create_dir_all(folder.join("fw")).unwrap();
         fs::write(folder.join("fw/image"), vec![7; IMAGE]).unwrap();
         fs::write(folder.join("fw/list"), b"{}").unwrap();
-        let server = Server::start(&folder, "127.0.0.1", 0).unwrap();
+        let state = State::of(&folder);
+        let (local, serving) = (std::net::SocketAddr::from(([127, 0, 0, 1], 0)), Arc::clone(&state));
+        let server = super::super::Server::listen(local.ip(), local, move |it| {
+            let _ = serving.answer(it);
+        })
+        .unwrap();
         assert_eq!(ask(&server, "/fw/list"), (200, b"{}".to_vec()));
         assert_eq!(ask(&server, "/fw/../../etc/passwd").0, 404);
         assert_eq!(ask(&server, "/fw/image").1, vec![7; IMAGE]);
-        server.set(Mode::Damaged);
+        *locked(&state.mode) = Mode::Damaged;
         assert_eq!(ask(&server, "/fw/image").1.last(), Some(&6));
         assert_eq!(ask(&server, "/fw/list").1, b"{}");
-        server.set(Mode::Gone);
+        *locked(&state.mode) = Mode::Gone;
         assert_eq!(ask(&server, "/fw/list").0, 404);
-        assert_eq!(server.asked().len(), 6);
-        let port = server.address().port();
-        for _ in 0..20 {
-            drop(Server::start(&folder, "127.0.0.1", 0).unwrap());
-        }
-        drop(server);
-        let again = Server::start(&folder, "127.0.0.1", port).unwrap();
-        assert_eq!(ask(&again, "/fw/list").0, 200);
+        assert_eq!(locked(&state.asked).len(), 6);
         fs::remove_dir_all(folder).unwrap();
     }
 }

@@ -78,7 +78,7 @@ pub const ALL: &[Promise] = &[
     by(
         "Factory restore",
         "factory settings come back, all data and settings are lost",
-        &["cmd/factory-restore/10", "cmd/factory-restore/11"],
+        &["cmd/factory-restore/10", "cmd/factory-restore/11", "cmd/factory-restore/13"],
     ),
     by(
         "Factory restore",
@@ -156,16 +156,20 @@ pub const ALL: &[Promise] = &[
     by(
         "Update",
         "`list` returns the latest version, and the least that should be used",
-        &["cmd/update/list/03", "cmd/update/list/04", "cmd/update/list/05"],
+        &["cmd/update/list/03", "cmd/update/list/04", "cmd/update/list/05", "cmd/update/list/13"],
     ),
     by("Update", "`install` returns a token to follow", &["cmd/update/install/09", "cmd/update/install/11"]),
     by("Update", "`target` is fw or kernel", &["cmd/update/list/08", "cmd/update/install/06"]),
     by(
         "Update",
         "without `branch` it is the running firmware's, an empty one is the default",
-        &["cmd/update/list/03", "cmd/update/list/06", "cmd/update/list/07"],
+        &["cmd/update/list/03", "cmd/update/list/06", "cmd/update/list/07", "cmd/update/install/27"],
     ),
-    by("Update", "without `force` only newer versions are installed", &["cmd/update/install/21"]),
+    by(
+        "Update",
+        "without `force` only newer versions are installed, with it others as well",
+        &["cmd/update/install/21", "cmd/update/install/26"],
+    ),
     by("Update", "`version` names the one to install", &["cmd/update/install/11", "cmd/update/install/22"]),
     by("Update", "without a login it is a 401", &["cmd/update/list/01", "cmd/update/install/01"]),
     by("WLAN", "`add` adds a network and selects it", &["cmd/wlan/16"]),

@@ -89,6 +89,13 @@ impl Exchange {
         }
     }
 
+    /// A login that was refused: an error, and no token.
+    pub fn denied(&self) -> Result<Finding, Finding> {
+        self.error()?;
+        self.want(!self.object()?.contains_key("jwt"), "no token is owed")?;
+        Ok(Finding::Kept)
+    }
+
     /// A request that the API does not have is not obeyed: an error as 200, or any 4xx or 501, whatever its body.
     pub fn declined(&self) -> Result<Finding, Finding> {
         match self.reply()?.status {

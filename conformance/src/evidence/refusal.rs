@@ -41,6 +41,12 @@ pub fn refused(ev: &Evidence<'_>, labels: &[&str]) -> Result<Finding, Finding> {
     Ok(res)
 }
 
+/// Everything whose label begins so is refused with an `error`.
+pub fn each(ev: &Evidence<'_>, start: &str) -> Result<Finding, Finding> {
+    let labels: Vec<_> = ev.all(start)?.into_iter().map(|it| it.label.as_str()).collect();
+    refused(ev, &labels)
+}
+
 /// Each of these is refused with an `error` that names the member at fault.
 pub fn names(ev: &Evidence<'_>, members: &[(&str, &str)]) -> Result<Finding, Finding> {
     for (label, member) in members {

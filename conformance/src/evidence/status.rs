@@ -1,66 +1,13 @@
-//! What every long-running operation owes (WebAPI §2, /sys/status): one judge per member, for the polls of an area. The
-//! tags and the number of their arguments are data. It does not know what any operation does.
+//! What every long-running operation owes (WebAPI §2, /sys/status): one judge per member, for the polls of an area. Which
+//! tags there are is in `tags`; it does not know what any operation does.
 
 use serde_json::{Map, Value};
 
-use super::Evidence;
-use crate::lab::operation::status_of;
+use super::tags::{ERRORS, INFO, is_tag};
+use super::{Evidence, tokens};
+use crate::lab::operation::{status_of, token_of};
 use crate::transcript::Exchange;
 use crate::verdict::Finding;
-
-/// Tags of `info` with the arguments that each needs.
-pub const INFO: &[(&str, usize)] = &[
-    ("ADJUST", 0),
-    ("RESTORE", 0),
-    ("SKIP", 0),
-    ("SPLIT", 0),
-    ("ZERO", 0),
-    ("CHKSIG", 1),
-    ("FW_DOWNLOAD", 1),
-    ("KERNEL_DOWNLOAD", 1),
-    ("SKIN_DOWNLOAD", 1),
-    ("EXTRACT", 1),
-    ("FLASH", 1),
-    ("INSTALL", 1),
-    ("VALIDATE", 0),
-    ("FINALIZE", 0),
-];
-
-/// Tags of `error` with the arguments that each needs. `INCOMPATBILE` is spelt so on the wire.
-pub const ERRORS: &[(&str, usize)] = &[
-    ("OOM", 0),
-    ("CANCELED", 0),
-    ("SRV", 1),
-    ("ALRT", 1),
-    ("PUSH", 1),
-    ("BADHDR", 1),
-    ("NOVERS", 0),
-    ("BADREG", 1),
-    ("BADTS", 1),
-    ("NOCOMMA", 1),
-    ("INVAL_INT", 1),
-    ("FILE_INVAL", 0),
-    ("FILE_READ_ERR", 1),
-    ("NO_FIRST_ROW", 0),
-    ("NO_SECOND_ROW", 0),
-    ("IN_FUTURE", 2),
-    ("LOCK_FAILED", 0),
-    ("DB_READ_ERR", 1),
-    ("WRITE_FAILED", 1),
-    ("NOT_NET_REG", 1),
-    ("NO_POS_REG", 1),
-    ("MAIL_TX_ERR", 1),
-    ("BADSIG", 0),
-    ("DOWNLOAD_FAILED", 2),
-    ("EXTRACT_FAILED", 2),
-    ("FLASH_FAILED", 1),
-    ("INCOMPATBILE", 2),
-    ("INSTALL_FAILED", 1),
-    ("INVALID_IMAGE", 0),
-    ("NO_IMAGE", 1),
-    ("NOT_NEWER", 2),
-    ("NOT_SUPPORTED", 0),
-];
 
 /// Members of a status that the documents know.
 const MEMBERS: [&str; 7] = ["args", "done", "error", "info", "progress", "result", "ts"];
@@ -105,6 +52,27 @@ pub fn succeeded(ev: &Evidence<'_>, label: &str) -> Result<Finding, Finding> {
     Ok(Finding::Kept)
 }
 
+/// What a command that may take its time was to do is done: its reply has no error, and its operation, if it is one, ended
+/// without.
+pub fn carried_out(ev: &Evidence<'_>, label: &str) -> Result<Finding, Finding> {
+    let reply = ev.get(label)?;
+    let body = reply.success()?;
+    if token_of(reply).is_some() {
+        return succeeded(ev, label);
+    }
+    reply.want(body.get("status").is_some_and(Value::is_string), "`status` must be a string")?;
+    Ok(Finding::Kept)
+}
+
+/// All tokens and statuses of the area have the form that clients need.
+pub fn form(ev: &Evidence<'_>) -> Result<Finding, Finding> {
+    tokens::form(ev)?;
+    done(ev, "")?;
+    stamp(ev, "")?;
+    members(ev, "")?;
+    args(ev, "")
+}
+
 /// The operation ended with one of these tags.
 pub fn failed_with(ev: &Evidence<'_>, label: &str, tags: &[&str]) -> Result<Finding, Finding> {
     let (exchange, status) = end(ev, label)?;
@@ -113,10 +81,16 @@ pub fn failed_with(ev: &Evidence<'_>, label: &str, tags: &[&str]) -> Result<Find
     Ok(Finding::Kept)
 }
 
-/// The operation was cancelled: it ended with the tag `CANCELED`. One that was through before is a note.
-pub fn canceled(ev: &Evidence<'_>, label: &str) -> Result<Finding, Finding> {
-    let (_, status) = end(ev, label)?;
+/// Seconds after which what was cancelled must not have gone on to a good end.
+const MOMENT: f64 = 3.0;
+
+/// The operation was cancelled by the request `command`: it ended with the tag `CANCELED`. One that was through before is a
+/// note.
+pub fn canceled(ev: &Evidence<'_>, label: &str, command: &str) -> Result<Finding, Finding> {
+    let (exchange, status) = end(ev, label)?;
     if !status.contains_key("error") {
+        let went_on = exchange.at - ev.get(command)?.at;
+        exchange.want(went_on < MOMENT, format!("it went on for {went_on:.0} s, and was not cancelled"))?;
         return Ok(Finding::Quirk("the operation was through before it could be cancelled".into()));
     }
     failed_with(ev, label, &["CANCELED"])
@@ -281,11 +255,6 @@ pub fn is_decimal(text: &str) -> bool {
     }
 }
 
-/// Whether it has the form of a tag: for programs, not for people.
-fn is_tag(text: &str) -> bool {
-    !text.is_empty() && text.bytes().all(|it| it.is_ascii_uppercase() || it.is_ascii_digit() || it == b'_')
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::testing::{broken, kept, quirk, transcript};
@@ -357,7 +326,23 @@ mod tests {
         let ev = Evidence::new(&run, "a");
         kept(failed_with(&ev, "op", &["BADHDR"]));
         broken(succeeded(&ev, "op"));
-        broken(canceled(&ev, "op"));
+        broken(canceled(&ev, "op", "cancel"));
         broken(succeeded(&Evidence::new(&status(&[r#"{"done":false}"#]), "a"), "op"));
+    }
+
+    #[test]
+    fn what_goes_on_after_it_was_cancelled_was_not() {
+        let (runs, fine) = (r#"{"result":{"done":false}}"#, r#"{"result":{"done":true}}"#);
+        let check = |polls: usize, last: &str| {
+            // A second each.
+            let labels: Vec<_> = (1..=polls).map(|it| format!("op/poll/{it}")).collect();
+            let looks = labels.iter().enumerate();
+            let looks = looks.map(|(at, label)| (label.as_str(), 200, if at + 1 == polls { last } else { runs }));
+            let run = transcript("a", [("cancel", 200, "{}")].into_iter().chain(looks));
+            canceled(&Evidence::new(&run, "a"), "op", "cancel")
+        };
+        quirk(check(1, fine));
+        broken(check(5, fine));
+        kept(check(5, r#"{"result":{"done":true,"error":"CANCELED"}}"#));
     }
 }

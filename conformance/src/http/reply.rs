@@ -50,39 +50,15 @@ pub enum Progress {
     More(bool),
 }
 
+/// Bytes of a head, and interim replies in front of it, that a client can be expected to read.
+const LONGEST_HEAD: usize = 65536;
+/// See [`LONGEST_HEAD`].
+const MOST_INTERIM: usize = 16;
+
 /// Reads one reply from the beginning of `bytes`; `head` says that it answers a HEAD. The error says what is wrong with it.
 pub fn read(bytes: &[u8], head: bool) -> Result<Progress, String> {
-    read_after(bytes, head, 0)
-}
-
-fn read_after(bytes: &[u8], head: bool, interim: usize) -> Result<Progress, String> {
-    let Some(end) = bytes.windows(4).position(|it| it == b"\r\n\r\n") else {
-        if bytes.len() > 65536 {
-            return Err("the reply's head does not end within 64 KiB".into());
-        }
-        return Ok(Progress::More(false));
-    };
-    let text = std::str::from_utf8(&bytes[..end]).map_err(|_| "the reply's head is not UTF-8")?;
-    let mut lines = text.split("\r\n");
-    let (version, status) = status_line(lines.next().unwrap_or_default())?;
-    let headers = lines.map(field).collect::<Result<Vec<_>, _>>()?;
-    let body = end + 4;
-    if (100..200).contains(&status) {
-        return match read_after(&bytes[body..], head, interim + 1)? {
-            Progress::Whole(reply, used) => Ok(Progress::Whole(reply, used + body)),
-            more => Ok(more),
-        };
-    }
-    let mut reply = Reply {
-        version,
-        status,
-        headers,
-        body: Vec::new(),
-        framing: Framing::None,
-        interim,
-        extra: Vec::new(),
-        closed: false,
-    };
+    let Some((mut reply, body)) = final_head(bytes)? else { return Ok(Progress::More(false)) };
+    let status = reply.status;
     if head || status == 204 || status == 304 {
         return Ok(Progress::Whole(reply, body));
     }
@@ -100,31 +76,52 @@ fn read_after(bytes: &[u8], head: bool, interim: usize) -> Result<Progress, Stri
         (Some(_), [_, ..]) => Err("the reply has both Content-Length and Transfer-Encoding".into()),
         (Some(other), _) => Err(format!("the reply has Transfer-Encoding: {other}, which was not asked for")),
         (None, [one]) => {
-            let length = one.1.parse::<usize>().map_err(|_| format!("Content-Length: {} is no number", one.1))?;
-            let Some(data) = bytes.get(body..body + length) else { return Ok(Progress::More(false)) };
+            let length = number(&one.1, 10).ok_or_else(|| format!("Content-Length: {} is no number", one.1))?;
+            let end = body.checked_add(length);
+            let Some(data) = end.and_then(|end| bytes.get(body..end)) else { return Ok(Progress::More(false)) };
             reply.body = data.to_vec();
             reply.framing = Framing::Length;
             Ok(Progress::Whole(reply, body + length))
         }
         (None, [_, ..]) => Err("the reply has more than one Content-Length".into()),
-        (None, []) => {
-            reply.framing = Framing::Close;
-            reply.body = bytes[body..].to_vec();
-            Ok(Progress::More(true))
-        }
+        (None, []) => Ok(Progress::More(true)),
     }
 }
 
 /// The reply whose body ends with the connection; what [`read`] said [`Progress::More`]`(true)` of.
 pub fn read_closed(bytes: &[u8]) -> Option<Reply> {
-    let end = bytes.windows(4).position(|it| it == b"\r\n\r\n")?;
-    let text = std::str::from_utf8(&bytes[..end]).ok()?;
-    let mut lines = text.split("\r\n");
-    let (version, status) = status_line(lines.next()?).ok()?;
-    let headers = lines.map(field).collect::<Result<Vec<_>, _>>().ok()?;
-    let body = bytes[end + 4..].to_vec();
-    let framing = Framing::Close;
-    Some(Reply { version, status, headers, body, framing, interim: 0, extra: Vec::new(), closed: true })
+    let (reply, body) = final_head(bytes).ok()??;
+    Some(Reply { body: bytes[body..].to_vec(), framing: Framing::Close, closed: true, ..reply })
+}
+
+/// The reply behind all interim ones, without its body, and where that begins; `None` if the head is not whole.
+fn final_head(bytes: &[u8]) -> Result<Option<(Reply, usize)>, String> {
+    let mut at = 0;
+    for interim in 0..=MOST_INTERIM {
+        let rest = &bytes[at..];
+        let Some(end) = rest.windows(4).take(LONGEST_HEAD).position(|it| it == b"\r\n\r\n") else {
+            return match rest.len() <= LONGEST_HEAD {
+                true => Ok(None),
+                false => Err("the reply's head does not end within 64 KiB".into()),
+            };
+        };
+        let text = std::str::from_utf8(&rest[..end]).map_err(|_| "the reply's head is not UTF-8")?;
+        let mut lines = text.split("\r\n");
+        let (version, status) = status_line(lines.next().unwrap_or_default())?;
+        let headers = lines.map(field).collect::<Result<Vec<_>, _>>()?;
+        at += end + 4;
+        if !(100..200).contains(&status) {
+            let (body, extra, framing, closed) = (Vec::new(), Vec::new(), Framing::None, false);
+            return Ok(Some((Reply { version, status, headers, body, framing, interim, extra, closed }, at)));
+        }
+    }
+    Err(format!("more than {MOST_INTERIM} interim replies came first"))
+}
+
+/// Digits and nothing else: not the signs that `parse` takes.
+fn number(text: &str, radix: u32) -> Option<usize> {
+    let digits = text.chars().all(|it| it.is_digit(radix));
+    usize::from_str_radix(text, radix).ok().filter(|_| digits)
 }
 
 fn status_line(line: &str) -> Result<(String, u16), String> {
@@ -153,7 +150,7 @@ fn chunks(bytes: &[u8]) -> Result<Option<(Vec<u8>, usize)>, String> {
         let Some(line) = bytes[at..].windows(2).position(|it| it == b"\r\n") else { return Ok(None) };
         let text = String::from_utf8_lossy(&bytes[at..at + line]).into_owned();
         let size = text.split(';').next().unwrap_or_default().trim();
-        let size = usize::from_str_radix(size, 16).map_err(|_| format!("{text:?} is no chunk size"))?;
+        let size = number(size, 16).ok_or_else(|| format!("{text:?} is no chunk size"))?;
         at += line + 2;
         if size == 0 {
             // Trailers end like a head does.
@@ -164,7 +161,8 @@ fn chunks(bytes: &[u8]) -> Result<Option<(Vec<u8>, usize)>, String> {
             let Some(end) = bytes[at..].windows(4).position(|it| it == b"\r\n\r\n") else { return Ok(None) };
             return Ok(Some((data, at + end + 4)));
         }
-        let Some(chunk) = at.checked_add(size).and_then(|end| bytes.get(at..end + 2)) else { return Ok(None) };
+        let end = at.checked_add(size).and_then(|it| it.checked_add(2));
+        let Some(chunk) = end.and_then(|end| bytes.get(at..end)) else { return Ok(None) };
         if &chunk[size..] != b"\r\n" {
             return Err("a chunk does not end where its size says".into());
         }
@@ -195,6 +193,8 @@ mod tests {
         assert_eq!((reply.status, reply.interim), (204, 1));
         assert_eq!(read(b"HTTP/1.1 200 OK\r\n\r\n{}", false), Ok(Progress::More(true)));
         assert_eq!(read_closed(b"HTTP/1.1 200 OK\r\n\r\n{}").unwrap().body, b"{}");
+        let closed = read_closed(b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\n\r\n{}").unwrap();
+        assert_eq!((closed.status, closed.interim, closed.body.as_slice()), (200, 1, &b"{}"[..]));
         assert_eq!(read(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n{}", false), Ok(Progress::More(false)));
     }
 
@@ -205,6 +205,8 @@ mod tests {
             "HTTP/1.1 20 OK\r\n\r\n",
             "HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 1\r\n\r\n{",
             "HTTP/1.1 200 OK\r\nContent-Length: x\r\n\r\n{",
+            "HTTP/1.1 200 OK\r\nContent-Length: +1\r\n\r\n{",
+            "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n+1\r\n{\r\n",
             "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nContent-Length: 1\r\n\r\n{",
             "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
             "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nab\r\n",
@@ -213,5 +215,16 @@ mod tests {
         ] {
             assert!(read(bytes.as_bytes(), false).is_err(), "{bytes:?}");
         }
+        assert!(read("HTTP/1.1 100 Continue\r\n\r\n".repeat(100_000).as_bytes(), false).is_err());
+        assert!(read(&[b'x'; 70_000], false).is_err());
+    }
+
+    #[test]
+    fn lengths_that_no_memory_holds_are_only_waited_for() {
+        let most = usize::MAX;
+        let length = format!("HTTP/1.1 200 OK\r\nContent-Length: {most}\r\n\r\n{{}}");
+        assert_eq!(read(length.as_bytes(), false), Ok(Progress::More(false)));
+        let chunk = format!("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n{most:x}\r\n{{}}");
+        assert_eq!(read(chunk.as_bytes(), false), Ok(Progress::More(false)));
     }
 }

@@ -9,8 +9,11 @@ use super::reply::{self, Progress, Reply};
 
 /// How long more bytes are looked for behind a reply, when the meter leaves the connection open.
 const AFTERMATH: Duration = Duration::from_millis(150);
-/// The longest reply that is read: a backup is asked for in small windows.
-const LONGEST: usize = 64 << 20;
+/// The longest reply that is read, in bytes: a backup is asked for in small windows.
+const LONGEST: usize = 16 << 20;
+
+/// What is read at a time; the beginning of a reply is looked at again each time.
+const PIECE: usize = 64 << 10;
 
 /// Where a meter is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,22 +37,32 @@ impl Target {
             _ => return Err(format!("{url} is not of the form http://HOST[:PORT]/api")),
         };
         let (host, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
-        let (name, port) = match host.rsplit_once(':') {
-            Some((name, port)) if !port.ends_with(']') => {
-                (name, port.parse().map_err(|_| format!("{url}: {port} is no port"))?)
+        // An IPv6 address stands in brackets, and may name its zone (RFC 6874).
+        let (name, port) = match host.strip_prefix('[').map(|it| it.split_once(']')) {
+            Some(Some((name, port))) => (name.replace("%25", "%"), port),
+            Some(None) => (String::new(), ""),
+            None => {
+                let (name, port) = host.split_at(host.find(':').unwrap_or(host.len()));
+                (name.to_string(), port)
             }
-            _ => (host, 80),
         };
-        let name = name.trim_start_matches('[').trim_end_matches(']');
-        if name.is_empty() || path.contains(['?', '#', ' ']) {
+        let port = match port {
+            "" => 80,
+            _ => port
+                .strip_prefix(':')
+                .and_then(|it| it.parse().ok())
+                .ok_or_else(|| format!("{url}: {port} is no port"))?,
+        };
+        if name.is_empty() || name.contains('@') || path.contains(['?', '#', ' ']) {
             return Err(format!("{url} is not of the form http://HOST[:PORT]/api"));
         }
-        Ok(Target { host: name.into(), port, base: path.trim_end_matches('/').into() })
+        Ok(Target { host: name, port, base: path.trim_end_matches('/').into() })
     }
 
-    /// The Host field.
+    /// The Host field. A zone means something on this machine only.
     pub fn host_field(&self) -> String {
-        let host = if self.host.contains(':') { format!("[{}]", self.host) } else { self.host.clone() };
+        let name = self.host.split('%').next().unwrap_or_default();
+        let host = if name.contains(':') { format!("[{name}]") } else { name.to_string() };
         if self.port == 80 { host } else { format!("{host}:{}", self.port) }
     }
 }
@@ -78,7 +91,7 @@ impl fmt::Display for Fault {
             Fault::Closed(bytes) => write!(f, "the connection was closed after {bytes} bytes of a reply"),
             Fault::Silent(0) => f.write_str("no reply in time"),
             Fault::Silent(bytes) => write!(f, "only {bytes} bytes of a reply in time"),
-            Fault::Malformed(why) => write!(f, "not an HTTP reply: {why}"),
+            Fault::Malformed(why) => write!(f, "no HTTP reply that can be read: {why}"),
         }
     }
 }
@@ -127,6 +140,9 @@ impl Connection {
                 }
                 Progress::More(at_end) => at_end,
             };
+            if LONGEST < self.buffer.len() {
+                return Err(Fault::Malformed(format!("it is longer than {} MiB", LONGEST >> 20)));
+            }
             match self.more(until) {
                 Ok(true) => {}
                 Ok(false) if at_end => {
@@ -164,7 +180,7 @@ impl Connection {
             return Err(());
         }
         let _ = self.stream.set_read_timeout(Some(left));
-        let mut chunk = [0; 16384];
+        let mut chunk = vec![0; PIECE];
         match self.stream.read(&mut chunk) {
             Ok(0) => Ok(false),
             Ok(length) => {
@@ -189,8 +205,46 @@ mod tests {
         assert_eq!(parse("http://10.0.0.1:8080/api/"), Ok(("10.0.0.1:8080".into(), 8080, "/api".into())));
         assert_eq!(parse("http://[fe80::1]:81"), Ok(("[fe80::1]:81".into(), 81, String::new())));
         assert_eq!(parse("http://[::1]/x"), Ok(("[::1]".into(), 80, "/x".into())));
-        for url in ["meter", "https://m/api", "http:///api", "http://m:x/api", "http://m/a?b"] {
+        assert_eq!(parse("http://[fe80::1%25eth0]/api").unwrap().0, "[fe80::1]");
+        assert_eq!(Target::parse("http://[fe80::1%25eth0]/api").unwrap().host, "fe80::1%eth0");
+        for url in [
+            "meter",
+            "https://m/api",
+            "http:///api",
+            "http://m:x/api",
+            "http://m:/api",
+            "http://m/a?b",
+            "http://fe80::1/api",
+            "http://[fe80::1/api",
+            "http://[]/api",
+            "http://[::1]80/api",
+            "http://user:word@m/api",
+            "http://user@m/api",
+        ] {
             assert!(Target::parse(url).is_err(), "{url}");
         }
+    }
+
+    /// What a meter that says `text` over and over, until nobody listens, is taken to have said.
+    fn flood(text: &'static [u8]) -> Result<Reply, Fault> {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let meter = std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            stream.write_all(b"HTTP/1.1 200 OK\r\n\r\n").unwrap();
+            while stream.write_all(text).is_ok() {}
+        });
+        let target = Target { host: "127.0.0.1".into(), port, base: String::new() };
+        let mut connection = Connection::open(&target, AFTERMATH).unwrap();
+        let res = connection.reply(false, Duration::from_secs(60));
+        drop(connection);
+        meter.join().unwrap();
+        res
+    }
+
+    #[test]
+    fn a_meter_that_never_ends_is_not_listened_to_for_ever() {
+        let Err(Fault::Malformed(why)) = flood(&[b'x'; 1 << 16]) else { panic!("that was a reply") };
+        assert!(why.contains("16 MiB"), "{why}");
     }
 }

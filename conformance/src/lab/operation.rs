@@ -36,7 +36,7 @@ impl Lab<'_> {
         for number in 1.. {
             let poll = self.poll(&format!("{label}/poll/{number}"), token)?;
             let Some(status) = status_of(&poll) else { return Ok(None) };
-            if status.get("done") == Some(&Value::Bool(true)) {
+            if is_over(&status) {
                 self.transcript.exchanges.push(Exchange { label: format!("{label}/end"), ..poll });
                 return Ok(Some(status));
             }
@@ -59,6 +59,17 @@ impl Lab<'_> {
     }
 }
 
+/// Whether there is nothing more to wait for. Only `true` says so by the documents, but a meter that says it otherwise is
+/// not worth waiting for either; what it owes, rules say.
+fn is_over(status: &Map<String, Value>) -> bool {
+    match status.get("done") {
+        Some(Value::Bool(done)) => *done,
+        Some(Value::Number(number)) => number.as_f64() != Some(0.0),
+        Some(Value::String(text)) => !["", "0", "false"].contains(&text.as_str()),
+        _ => false,
+    }
+}
+
 /// The token in a command's reply.
 pub fn token_of(reply: &Exchange) -> Option<String> {
     reply.object().ok()?.get("token")?.as_str().map(str::to_string)
@@ -69,5 +80,20 @@ pub fn status_of(poll: &Exchange) -> Option<Map<String, Value>> {
     match poll.object().ok()?.remove("result")? {
         Value::Object(res) => Some(res),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn an_end_is_seen_in_whatever_form_it_is_told() {
+        let over = |done: Value| is_over(json!({ "done": done }).as_object().unwrap());
+        assert!(over(json!(true)) && over(json!(1)) && over(json!("true")) && over(json!("yes")));
+        assert!(!over(json!(false)) && !over(json!(0)) && !over(json!("false")) && !over(Value::Null));
+        assert!(!is_over(&Map::new()));
     }
 }

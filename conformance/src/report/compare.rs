@@ -1,12 +1,12 @@
 //! What changed since an older report: rules that fail now and did not, rules that failed and do not, and what else
 //! changed. Rules that one of the two reports does not have are no change.
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
 use serde_json::{Value, json};
 
+use super::Old;
 use crate::verdict::{Mark, Verdict};
 
 /// The differences, each in the order of the catalogue.
@@ -32,7 +32,7 @@ pub struct Change {
 }
 
 /// The marks of a report in JSON, by id.
-pub fn load(path: &Path) -> Result<BTreeMap<String, Mark>, String> {
+pub fn load(path: &Path) -> Result<Old, String> {
     let wrong = |what: &str| format!("{}: {what}", path.display());
     let text = fs::read_to_string(path).map_err(|err| wrong(&err.to_string()))?;
     let report: Value = serde_json::from_str(&text).map_err(|err| wrong(&err.to_string()))?;
@@ -42,7 +42,7 @@ pub fn load(path: &Path) -> Result<BTreeMap<String, Mark>, String> {
 }
 
 /// What is different now.
-pub fn changes(old: &BTreeMap<String, Mark>, verdicts: &[Verdict]) -> Changes {
+pub fn changes(old: &Old, verdicts: &[Verdict]) -> Changes {
     let mut res = Changes { broken: Vec::new(), fixed: Vec::new(), other: Vec::new() };
     for it in verdicts {
         let Some(old) = old.get(it.id).copied().filter(|old| *old != it.mark) else { continue };
@@ -102,6 +102,8 @@ impl Changes {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
     use crate::report::tests::some_verdicts;
 

@@ -13,6 +13,9 @@ pub fn report(transcript: &Transcript, verdicts: &[Verdict], changes: Option<Val
         "suite": env!("CARGO_PKG_VERSION"), "meter": transcript.meter, "begun": transcript.begun, "allowed": allowed,
         "requests": transcript.exchanges.len(),
     });
+    if let Some(why) = &transcript.gone {
+        head["ended_early"] = json!(why);
+    }
     if let Some(changes) = changes {
         head["changes"] = changes;
     }

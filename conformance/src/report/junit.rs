@@ -5,7 +5,7 @@ use std::fmt::Write;
 
 use super::{Counts, rule_of};
 use crate::transcript::Transcript;
-use crate::verdict::{Finding, Mark, Verdict};
+use crate::verdict::{Finding, Mark, Rule, Verdict};
 
 /// The whole report; a suite for each area of the catalogue, told by the rules' ids.
 pub fn report(transcript: &Transcript, verdicts: &[Verdict]) -> String {
@@ -13,11 +13,10 @@ pub fn report(transcript: &Transcript, verdicts: &[Verdict]) -> String {
     let counts = Counts::of(verdicts);
     let _ = writeln!(
         res,
-        "<testsuites name=\"{}\" tests=\"{}\" failures=\"{}\" errors=\"0\" skipped=\"{}\">",
+        "<testsuites name=\"{}\" tests=\"{}\" failures=\"{}\" errors=\"0\">",
         escaped(&transcript.meter),
         verdicts.len(),
-        counts.fail,
-        counts.not_tested
+        counts.fail
     );
     for suite in verdicts.chunk_by(|a, b| place(a) == place(b)) {
         let counts = Counts::of(suite);
@@ -48,10 +47,10 @@ fn case(res: &mut String, verdict: &Verdict) {
             return;
         }
         (Finding::NoEvidence(why), _) => format!("<skipped message=\"{}\"/>", escaped(why)),
-        (Finding::Quirk(note), Mark::Fail) => failure(rule.owes, note),
+        (Finding::Quirk(note), Mark::Fail) => failure(rule, note),
         (Finding::Quirk(note), _) => format!("<system-out>note: {}</system-out>", escaped(note)),
         (Finding::Broken { sent, came }, Mark::Fail) => {
-            failure(rule.owes, &format!("clause: {}\nsent: {sent}\ncame: {came}", rule.clause))
+            failure(rule, &format!("clause: {}\nsent: {sent}\ncame: {came}", rule.clause))
         }
         (Finding::Broken { sent, came }, _) => {
             format!("<system-out>warning\nsent: {}\ncame: {}</system-out>", escaped(sent), escaped(came))
@@ -60,8 +59,9 @@ fn case(res: &mut String, verdict: &Verdict) {
     let _ = writeln!(res, ">{inside}</testcase>");
 }
 
-fn failure(owes: &str, what: &str) -> String {
-    format!("<failure message=\"{}\">{}</failure>", escaped(owes), escaped(what))
+fn failure(rule: &Rule, what: &str) -> String {
+    let (kind, owes) = (rule.level.name(), escaped(rule.owes));
+    format!("<failure type=\"{kind}\" message=\"{owes}\">{}</failure>", escaped(what))
 }
 
 /// The id without its number.

@@ -19,6 +19,9 @@ pub fn report(transcript: &Transcript, verdicts: &[Verdict]) -> String {
         transcript.begun,
         allowed.join(", ")
     );
+    if let Some(why) = &transcript.gone {
+        let _ = writeln!(res, "**The run ended early:** {}\n", inline(why));
+    }
     res.push_str("| rules | PASS | FAIL | WARN | NOT_TESTED | notes |\n|---|---|---|---|---|---|\n");
     let _ = writeln!(
         res,

@@ -36,6 +36,9 @@ pub fn report(transcript: &Transcript, verdicts: &[Verdict]) -> String {
             let _ = writeln!(res, "NOT_TESTED {count} rules of class {class}, which was not allowed");
         }
     }
+    if let Some(why) = &transcript.gone {
+        let _ = writeln!(res, "The run ended early: {why}");
+    }
     let counts = Counts::of(verdicts);
     let _ = writeln!(
         res,

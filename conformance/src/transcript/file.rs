@@ -7,17 +7,18 @@ use std::path::Path;
 use base64::prelude::*;
 use serde_json::{Map, Value, json};
 
-use super::{Exchange, Transcript, masked};
+use super::{Exchange, Transcript};
 use crate::danger::Class;
 use crate::http::{Fault, Framing, Reply};
 
-/// Writes it, without passwords and keys. The logins' tokens stay, because rules read them; they end with the run.
+/// Writes it as it is: without secrets if it was sealed.
 pub fn save(transcript: &Transcript, path: &Path) -> io::Result<()> {
     let allowed: Vec<_> = transcript.allowed.iter().map(|it| it.name()).collect();
     let mut lines = vec![json!({"meter": transcript.meter, "begun": transcript.begun, "allowed": allowed})];
     lines.extend(transcript.exchanges.iter().map(exchange_out));
     lines.extend(transcript.facts.iter().map(|(name, value)| json!({"fact": name, "value": value})));
     lines.extend(transcript.stopped.iter().map(|(area, why)| json!({"stopped": area, "why": why})));
+    lines.extend(transcript.gone.iter().map(|why| json!({"gone": why})));
     let text: String = lines.iter().map(|it| format!("{it}\n")).collect();
     fs::write(path, text)
 }
@@ -38,6 +39,8 @@ pub fn load(path: &Path) -> Result<Transcript, String> {
             res.facts.insert(name.into(), line["value"].clone());
         } else if let Some(area) = line["stopped"].as_str() {
             res.stopped.insert(area.into(), line["why"].as_str().unwrap_or_default().into());
+        } else if let Some(why) = line["gone"].as_str() {
+            res.gone = Some(why.into());
         } else {
             res.exchanges.push(exchange_in(&line).ok_or_else(|| wrong("this is no exchange"))?);
         }
@@ -126,7 +129,7 @@ fn framing_of(name: &str) -> Option<Framing> {
 
 fn bytes_out(bytes: &[u8]) -> Value {
     match std::str::from_utf8(bytes) {
-        Ok(text) => Value::from(masked(text, false)),
+        Ok(text) => Value::from(text),
         Err(_) => json!({"base64": BASE64_STANDARD.encode(bytes)}),
     }
 }

@@ -11,6 +11,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use meter_conformance::session::Credentials;
 use serde_json::json;
 
+use crate::publisher::{Publisher, VERSIONS};
+
 /// The owner's name and password, and those of a user without rights.
 pub const OWNER: (&str, &str) = ("owner", "correct horse");
 /// See [`OWNER`].
@@ -28,16 +30,25 @@ pub struct Bench {
     pub window: (u64, u64),
     /// Where its provider is expected.
     pub provider_port: u16,
+    /// Where it asks for updates.
+    pub update_port: u16,
+    /// What is to be found there.
+    pub updates: PathBuf,
     process: Child,
 }
 
 impl Bench {
     /// Starts one below `folder`, which it makes.
-    pub fn start(binary: &Path, folder: &Path) -> Result<Bench, String> {
+    pub fn start(binary: &Path, folder: &Path, publisher: &Publisher) -> Result<Bench, String> {
         let failed = |what: &str, err: &dyn std::fmt::Display| format!("{}: {what}: {err}", folder.display());
         fs::create_dir_all(folder.join("cache")).map_err(|err| failed("no folder", &err))?;
-        let provider_port = TcpListener::bind("127.0.0.1:0").and_then(|it| it.local_addr());
-        let provider_port = provider_port.map_err(|err| failed("no port", &err))?.port();
+        // Both at once, so that they are two.
+        let ports =
+            ["127.0.0.1:0"; 2].map(TcpListener::bind).map(|it| it.and_then(|it| Ok((it.local_addr()?.port(), it))));
+        let [Ok((provider_port, one)), Ok((update_port, two))] = ports else {
+            return Err(failed("no port", &"none is free"));
+        };
+        drop((one, two));
         let provider = json!([{"name": "Example", "control": format!("http://127.0.0.1:{provider_port}/activate")}]);
         // The label's users are what a factory restore leads back to.
         let label = folder.join("label.json");
@@ -52,8 +63,10 @@ impl Bench {
             "platform": {"web_cache_dir": folder.join("cache")},
             "allow_targets": ["127.0.0.0/8"],
             "identity": {
-                "hostname": "bench", "serial": "0001", "model": "bench", "hardware": "1", "versions": {"fw": "1.0"},
+                "hostname": "bench", "serial": "0001", "model": "bench", "hardware": "1", "versions": {"fw": VERSIONS[0]},
+                "branch": "stable",
             },
+            "update": {"url": format!("http://127.0.0.1:{update_port}"), "public_key": publisher.public_key},
         });
         fs::write(&file, config.to_string()).map_err(|err| failed("no configuration", &err))?;
         for (user, rights) in [(OWNER, None), (GUEST, Some("view_settings"))] {
@@ -74,7 +87,8 @@ impl Bench {
             Some(address) => {
                 let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |it| it.as_secs());
                 let window = ((now - 5400) / 60 * 60, (now - 3000) / 60 * 60);
-                Ok(Bench { address, folder: folder.into(), window, provider_port, process })
+                let (folder, updates) = (folder.into(), publisher.folder.clone());
+                Ok(Bench { address, folder, window, provider_port, update_port, updates, process })
             }
             None => {
                 let _ = process.kill();

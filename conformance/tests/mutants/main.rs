@@ -9,6 +9,7 @@ mod bench;
 mod message;
 mod mutants;
 mod proxy;
+mod publisher;
 mod suite;
 
 use std::collections::BTreeMap;
@@ -23,6 +24,7 @@ use std::time::Instant;
 use bench::Bench;
 use mutants::{Mutant, NONE};
 use proxy::Proxy;
+use publisher::Publisher;
 use suite::{Said, Suite};
 
 /// What the command line asks for.
@@ -73,15 +75,17 @@ fn judge_all() -> Result<bool, String> {
 }
 
 fn judge_in(choice: &Choice, binary: &Path, folder: &Path, params: String) -> Result<bool, String> {
-    let chosen: Vec<_> = mutants::all().into_iter().filter(|it| choice.chooses(it)).collect();
-    // What expires does so in a minute; only mutants that are about it are worth the wait.
-    let wait = if chosen.iter().any(|it| it.slow) { "100" } else { "4" };
-    let suite = Suite { wait, params };
+    let mut chosen: Vec<_> = mutants::all().into_iter().filter(|it| choice.chooses(it)).collect();
+    // Those that wait begin first, beside the others.
+    chosen.sort_by_key(|it| !it.slow);
+    let patient = chosen.iter().any(|it| it.slow);
+    let suite = Suite { params };
+    let publisher = Publisher::open(&folder.join("vendor"))?;
     let begun = Instant::now();
     // Where only some mutants are tried, their rules are enough.
     let rules: Vec<_> = chosen.iter().flat_map(|it| it.rules.iter().copied()).collect();
     let only = if choice.names.is_empty() { &[][..] } else { &rules };
-    let healthy = attempt(binary, &folder.join("healthy"), &NONE, only, &suite)?;
+    let healthy = attempt(binary, &folder.join("healthy"), &publisher, &NONE, only, (&suite, patient))?;
     let mut sound = true;
     for (id, said) in healthy.iter().filter(|it| it.1.caught()) {
         println!("FAIL  the healthy meter and {id}: {} {}", said.result, said.why);
@@ -98,7 +102,7 @@ fn judge_in(choice: &Choice, binary: &Path, folder: &Path, params: String) -> Re
     println!("figure: {passed} of {} rules pass on the healthy meter in {:.0} s", healthy.len(), seconds(begun));
 
     let outcomes = try_all(&chosen, choice, &healthy, |mutant, only| {
-        attempt(binary, &folder.join(mutant.name.replace('/', "-")), mutant, only, &suite)
+        attempt(binary, &folder.join(mutant.name.replace('/', "-")), &publisher, mutant, only, (&suite, mutant.slow))
     });
     let mut caught = 0;
     for (mutant, outcome) in chosen.iter().zip(&outcomes) {
@@ -157,13 +161,14 @@ fn try_all(
 fn attempt(
     binary: &Path,
     folder: &Path,
+    publisher: &Publisher,
     mutant: &'static Mutant,
     only: &[&str],
-    suite: &Suite,
+    (suite, patient): (&Suite, bool),
 ) -> Result<Verdicts, String> {
-    let bench = Bench::start(binary, folder)?;
+    let bench = Bench::start(binary, folder, publisher)?;
     let proxy = Proxy::start(bench.address, bench.owner(), mutant).map_err(|err| format!("no proxy: {err}"))?;
-    suite.run(&bench, proxy.address, only)
+    suite.run(&bench, proxy.address, only, patient)
 }
 
 fn outcome(mutant: &Mutant, said: Result<Verdicts, String>, healthy: &Verdicts, seconds: f64) -> Outcome {
@@ -184,14 +189,14 @@ fn outcome(mutant: &Mutant, said: Result<Verdicts, String>, healthy: &Verdicts, 
 }
 
 fn choice() -> Result<Choice, String> {
-    let mut res = Choice { all_rules: false, jobs: 4, names: Vec::new() };
+    let (mut res, mut jobs) = (Choice { all_rules: false, jobs: 4, names: Vec::new() }, None);
     let mut args = std::env::args().skip(1);
     while let Some(arg) = args.next() {
         match arg.as_str() {
             "--all" => res.all_rules = true,
             "--jobs" => {
                 let number = args.next().and_then(|it| it.parse().ok()).filter(|it| (1..=16).contains(it));
-                res.jobs = number.ok_or("--jobs needs a number from 1 to 16")?;
+                jobs = Some(number.ok_or("--jobs needs a number from 1 to 16")?);
             }
             // What `cargo test` may hand over for harnesses of its own.
             "--quiet" | "-q" => {}
@@ -199,6 +204,8 @@ fn choice() -> Result<Choice, String> {
             other => return Err(format!("no mutant's name begins with {other}")),
         }
     }
+    // All rules mostly wait.
+    res.jobs = jobs.unwrap_or(if res.all_rules { 12 } else { 4 });
     Ok(res)
 }
 

@@ -12,8 +12,9 @@ mod power;
 mod refusals;
 mod status;
 mod sys;
+mod update;
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use crate::message::Message;
 use crate::proxy::Meter;
@@ -77,6 +78,7 @@ pub fn all() -> Vec<&'static Mutant> {
         file::MUTANTS,
         clock::MUTANTS,
         outward::MUTANTS,
+        update::MUTANTS,
     ];
     files.into_iter().flatten().collect()
 }
@@ -100,6 +102,44 @@ fn replace(
 /// The answer to GET of a path that begins so, changed in its JSON.
 fn at(call: Message, meter: &Meter, path: &str, change: impl FnOnce(&mut Value)) -> Message {
     replace(&call, meter, |it| call.is("GET", path) && it.status() == 200, |it| it.edit(change))
+}
+
+/// Obeys, and then asks for a login.
+fn before_401(call: Message, meter: &Meter, path: &str) -> Message {
+    let answer = meter.ask(&call);
+    if call.is("POST", path) && answer.status() == 401 {
+        meter.ask(&meter.as_owner(&call));
+    }
+    answer
+}
+
+/// Says that all is well where the meter refuses a body of which `when` says so.
+fn lax(call: Message, meter: &Meter, path: &str, when: impl FnOnce(&Map<String, Value>) -> bool) -> Message {
+    let refused = |it: &Message| call.is("POST", path) && it.status() == 200 && has(it, "error");
+    let body = call.json().and_then(|it| it.as_object().cloned());
+    replace(&call, meter, |it| refused(it) && body.is_some_and(|it| when(&it)), |_| fine())
+}
+
+/// Changes a command before the meter sees it.
+fn ordered(call: Message, meter: &Meter, path: &str, change: impl FnOnce(&mut Map<String, Value>)) -> Message {
+    let good = call.is("POST", path) && !anonymous(&call);
+    if good { meter.ask(&call.members(change)) } else { meter.ask(&call) }
+}
+
+/// Changes a member, where there is one.
+fn change(members: &mut Map<String, Value>, name: &str, to: impl FnOnce(&Value) -> Value) {
+    if let Some(value) = members.get_mut(name) {
+        *value = to(value);
+    }
+}
+
+/// Changes the members of every operation's status.
+fn status(call: Message, meter: &Meter, change: impl FnOnce(&mut Map<String, Value>)) -> Message {
+    at(call, meter, "/sys/status/", |it| {
+        if let Some(members) = it["result"].as_object_mut() {
+            change(members);
+        }
+    })
 }
 
 /// Obeys as if the owner had asked, where `when` says so of the request.

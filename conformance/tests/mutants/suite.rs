@@ -8,6 +8,7 @@ use std::process::{Command, Output, Stdio};
 use serde_json::Value;
 
 use crate::bench::{Bench, GUEST, LABEL, OWNER};
+use crate::publisher::VERSIONS;
 
 /// What the suite said of a rule.
 pub struct Said {
@@ -32,6 +33,12 @@ fn knowledge(bench: &Bench) -> Vec<(&'static str, String)> {
         ("companion.address", "127.0.0.1".into()),
         ("companion.provider-port", bench.provider_port.to_string()),
         ("activate.provider", "Example".into()),
+        ("update.folder", bench.updates.display().to_string()),
+        ("update.port", bench.update_port.to_string()),
+        ("update.wait", "20".into()),
+        ("update.installed-version", VERSIONS[0].into()),
+        ("update.allow-version", VERSIONS[1].into()),
+        ("update.latest-version", VERSIONS[1].into()),
         ("factory.user", LABEL.0.into()),
         ("factory.password-file", bench.folder.join(LABEL.0).display().to_string()),
         ("clear.excess", "yes".into()),
@@ -52,21 +59,27 @@ pub fn known_params() -> Result<String, String> {
 
 /// How the suite is called, whatever it is to judge.
 pub struct Suite {
-    /// Seconds that it may wait for something to expire.
-    pub wait: &'static str,
     /// What [`known_params`] said.
     pub params: String,
 }
 
 impl Suite {
     /// Judges the meter at `address` by the rules whose ids begin with one of `only` (by all if there is none). The
-    /// error says why there is no report.
-    pub fn run(&self, bench: &Bench, address: SocketAddr, only: &[&str]) -> Result<BTreeMap<String, Said>, String> {
+    /// error says why there is no report. If `patient`, it waits for what expires.
+    pub fn run(
+        &self,
+        bench: &Bench,
+        address: SocketAddr,
+        only: &[&str],
+        patient: bool,
+    ) -> Result<BTreeMap<String, Said>, String> {
+        // What expires does so in a minute, or is not waited for.
+        let wait = if patient { "100" } else { "4" };
         let report = bench.folder.join("report.json");
         let mut command = Command::new(env!("CARGO_BIN_EXE_meter-conformance"));
         command.args(["--url", &format!("http://{address}/api"), "--user", OWNER.0, "--password-file"]);
         command.arg(bench.folder.join(OWNER.0)).args(["--allow", "all", "--rate", "500", "--timeout", "5"]);
-        command.args(["--max-wait", self.wait, "--quiet", "--report", "json", "--out"]).arg(&report);
+        command.args(["--max-wait", wait, "--quiet", "--report", "json", "--out"]).arg(&report);
         if !only.is_empty() {
             command.args(["--only", &only.join(",")]);
         }

@@ -78,7 +78,6 @@ fn errand(config: &Config, wish: &Wish) -> Result<Errand, String> {
         name: config.identity.hostname.clone().unwrap_or_else(sys::host::name),
         serial,
         options: config.providers.options.clone(),
-        decrypt: config.providers.decrypt.clone(),
     })
 }
 
@@ -97,10 +96,12 @@ pub(in crate::api) fn run(app: &Arc<App>, body: &[u8], who: Who) -> Answer {
         let command = format!("activate {} {}", errand.service.word(), errand.provider.name);
         let launch = Launch { kind: "activate", command: command.clone(), who: who.clone() };
         let (reach, state_dir) = (Reach::new(&app.config), app.config.state_dir.clone());
-        let begun = app.store.launch(launch, move |work| match activate(&errand, &reach, &state_dir, work) {
-            Ok(result) => Outcome { fault: None, result: Some(result) },
-            Err(err) => failure(err.tag(), err.is_cancelled(), err.to_string()),
-        });
+        let platform = Arc::clone(&app.platform);
+        let begun =
+            app.store.launch(launch, move |work| match activate(&errand, &reach, &platform, &state_dir, work) {
+                Ok(result) => Outcome { fault: None, result: Some(result) },
+                Err(err) => failure(err.tag(), err.is_cancelled(), err.to_string()),
+            });
         exchange.reply(match begun {
             Ok((_, token)) => Reply::json(200, &json!({ "token": token.as_str() })),
             Err(err) => {

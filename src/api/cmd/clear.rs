@@ -7,7 +7,6 @@ use serde_json::json;
 
 use super::super::{App, failed, note, ok};
 use super::{BadMember, bad};
-use crate::drivers::cache;
 use crate::drivers::register_db::{DbError, append};
 use crate::http::{Answer, Exchange, Reply};
 use crate::ops::Who;
@@ -52,7 +51,7 @@ pub(in crate::api) fn run(app: &Arc<App>, body: &[u8], who: Who) -> Answer {
     }
 }
 
-/// Answers as soon as the cache is empty for those who use it; deleting what it held takes longer.
+/// Answers as soon as the cache is empty for those who use it.
 fn clear_web_cache(app: &App, who: &Who, exchange: Exchange) {
     let note = |outcome: &str| note(app, who, "clear web_cache", outcome);
     let Some(folder) = &app.config.platform.web_cache_dir else {
@@ -60,17 +59,12 @@ fn clear_web_cache(app: &App, who: &Who, exchange: Exchange) {
         note(&err.to_string());
         return exchange.reply(failed(&format!("web_cache: {err}.")));
     };
-    let outcome = cache::set_aside(folder);
-    match outcome {
-        Ok(Some(aside)) => {
+    match app.platform.clear_web_cache() {
+        Ok(true) => {
             note("OK");
             exchange.reply(ok());
-            if let Err(err) = aside.delete() {
-                // It is out of sight, and goes the next time.
-                log::warn!("{}: {err}", folder.display());
-            }
         }
-        Ok(None) => {
+        Ok(false) => {
             let text = format!("OK; there was nothing to clear: {} does not exist", folder.display());
             note(&text);
             exchange.reply(Reply::json(200, &json!({ "status": text })));

@@ -70,7 +70,8 @@ pub(in crate::api) fn run(app: &Arc<App>, request: &Request, who: Who) -> Answer
     let launch = Launch { kind: "homeplug", command: "homeplug setpwd".into(), who };
     let interface = bridge_of(&settings.interface).unwrap_or_else(|| settings.interface.clone());
     let errand = Errand::new(launch, interface, request);
-    device::run(app, errand, move |work| match set_password(&settings, &command, work) {
+    let platform = Arc::clone(&app.platform);
+    device::run(app, errand, move |work| match set_password(&settings, &platform, &command, work) {
         Ok(result) => Outcome { fault: None, result: Some(result) },
         Err(err) => device::failure("HOMEPLUG", err.is_cancelled(), err.to_string()),
     })

@@ -92,7 +92,7 @@ impl Drop for Turn {
 }
 
 fn set(app: &App, stamp: Option<Duration>, received: Duration, who: &Who) -> Reply {
-    let (reply, outcome) = match set_time(&app.platform, stamp, received) {
+    let (reply, outcome) = match set_time(&*app.platform, stamp, received) {
         Ok(Remark::Plain) => (succeeded("OK"), "OK".to_string()),
         Ok(Remark::Overridden(server)) => {
             let text = format!("OK, but the NTP server {server} is reachable and will set the clock again");

@@ -1,5 +1,6 @@
 //! `POST /cmd/wlan`: its members become a change of the WLAN. Which networks there are is looked at further down.
 
+use std::io;
 use std::sync::Arc;
 
 use serde::Deserialize;
@@ -89,7 +90,9 @@ pub(in crate::api) fn run(app: &Arc<App>, request: &Request, who: Who) -> Answer
     let launch = Launch { kind: "wlan", command: format!("wlan {action}"), who };
     let interface = settings.control.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let errand = Errand::new(launch, interface, request);
-    device::run(app, errand, move |work| match wlan::change(&settings, &marker, &change, work) {
+    let platform = Arc::clone(&app.platform);
+    let saved = move || platform.open_networks().map_err(io::Error::other);
+    device::run(app, errand, move |work| match wlan::change(&settings, &marker, &saved, &change, work) {
         Ok(id) => Outcome { fault: None, result: id.map(|id| json!({ "network_id": id })) },
         Err(err) => device::failure("WLAN", err.is_cancelled(), err.to_string()),
     })

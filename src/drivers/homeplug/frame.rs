@@ -5,7 +5,7 @@ use super::keys::{KEY, Key, NID, wipe};
 use super::target::Mac;
 
 /// The EtherType of HomePlug AV.
-pub const ETHERTYPE: u16 = 0x88e1;
+pub const ETHERTYPE: u16 = crate::platform::HOMEPLUG_ETHERTYPE;
 /// Bytes of the shortest Ethernet frame without its checksum; every request is filled up to it with zeros, because
 /// drivers of virtual and serial links do not do it, and devices drop what is shorter.
 pub const SHORTEST: usize = 60;

@@ -14,13 +14,14 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::super::Watch;
-use super::frame::{ETHERTYPE, Network};
+use super::frame::Network;
 use super::keys::{NID, Password};
 use super::link::{Cancel, Link, LinkError, Wire};
 use super::qualcomm::{Answer, Bridge, discover};
 use super::report::{Entry, Report, State};
 use super::target::{Mac, SetPassword, Target};
 use crate::config::Homeplug;
+use crate::platform::{Platform, PlatformError};
 use crate::sys::packet::{OpenError, PacketSocket, bridge_of};
 
 /// How long the new network may take to come together before it is no longer waited for.
@@ -60,11 +61,20 @@ impl std::error::Error for Failure {}
 /// Gives the network of the meter's bridge and of the targets a new password; takes up to six seconds for each target that
 /// is silent, and up to half a minute for the look at the new network. The result, also while it grows, has the members
 /// `targets` and `local` with `mac`, `state` (`changed`, `unchanged`, `unknown`) and `detail`, and `verified`.
-pub fn set_password(settings: &Homeplug, command: &SetPassword, watch: &dyn Watch) -> Result<Value, Failure> {
+pub fn set_password(
+    settings: &Homeplug,
+    platform: &Platform,
+    command: &SetPassword,
+    watch: &dyn Watch,
+) -> Result<Value, Failure> {
     let chosen = settings.bridge.as_deref().map(Mac::parse).transpose();
     let chosen = chosen.map_err(|reason| Failure::new(format!("homeplug.bridge in the configuration: {reason}.")))?;
     let interface = bridge_of(&settings.interface).unwrap_or_else(|| settings.interface.clone());
-    let mut socket = PacketSocket::open(&interface, ETHERTYPE).map_err(|err| {
+    let opened = platform.open_wire().map_err(|err| match err {
+        PlatformError::System(err) => err.into(),
+        err => OpenError::System(io::Error::other(err)),
+    });
+    let mut socket = opened.and_then(PacketSocket::new).map_err(|err| {
         Failure::new(match err {
             OpenError::NotAllowed => {
                 "The service may not open a raw socket; start it with the capability CAP_NET_RAW.".to_string()

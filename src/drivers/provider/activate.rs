@@ -8,11 +8,12 @@ use serde_json::{Value, json};
 
 use super::handshake::{self, Challenge, Grant, Reply};
 use super::{Failure, Service, stored};
-use crate::config::{Command, Provider};
+use crate::config::Provider;
 use crate::drivers::Watch;
 use crate::drivers::reach::{HttpAgent, HttpRequest, Lookout, Reach, ReachError};
 use crate::drivers::wlan::Hidden;
-use crate::sys::program::{self, ProgramError};
+use crate::platform::{Platform, PlatformError};
+use crate::sys::program::ProgramError;
 use crate::sys::random;
 
 /// How long the whole of it may take.
@@ -34,12 +35,16 @@ pub struct Errand {
     pub serial: String,
     /// Options that the program understands which will report.
     pub options: Vec<String>,
-    /// What decrypts a challenge.
-    pub decrypt: Option<Command>,
 }
 
 /// Activates a service; the result is that of the operation.
-pub fn activate(errand: &Errand, reach: &Reach, state_dir: &Path, watch: &dyn Watch) -> Result<Value, Failure> {
+pub fn activate(
+    errand: &Errand,
+    reach: &Reach,
+    platform: &Platform,
+    state_dir: &Path,
+    watch: &dyn Watch,
+) -> Result<Value, Failure> {
     let look = Lookout::new(watch, WITHIN);
     let agent = reach.agent(&look);
     watch.progress(0.1);
@@ -49,7 +54,7 @@ pub fn activate(errand: &Errand, reach: &Reach, state_dir: &Path, watch: &dyn Wa
         Reply::Refusal(words) => return Err(refused(errand, &words)),
         Reply::Challenge(challenge) => {
             watch.progress(0.4);
-            let proof = prove(errand, &challenge, &look)?;
+            let proof = prove(errand, &challenge, platform, &look)?;
             watch.progress(0.6);
             match ask(errand, &agent, &proof)? {
                 Reply::Granted(grant) => grant,
@@ -88,23 +93,26 @@ fn ask(errand: &Errand, agent: &HttpAgent, body: &[u8]) -> Result<Reply, Failure
 }
 
 /// Decrypts the challenge with the program of the configuration.
-fn prove(errand: &Errand, challenge: &Challenge, look: &Lookout) -> Result<Vec<u8>, Failure> {
+fn prove(errand: &Errand, challenge: &Challenge, platform: &Platform, look: &Lookout) -> Result<Vec<u8>, Failure> {
     let failed = |text: String| Failure::Meter(errand.service, text);
-    let Some(command) = &errand.decrypt else {
-        let text =
-            "the provider wants a proof of identity, for which providers.decrypt is missing in the meter's config";
-        return Err(failed(text.into()));
-    };
     let stop = || look.check().is_err();
-    let out = program::filter(command, challenge.nonce.as_bytes(), DECRYPT_WITHIN, &stop).map_err(|err| match err {
+    let out = platform.decrypt(&challenge.nonce, DECRYPT_WITHIN, &stop).map_err(|err| match err {
+        PlatformError::Missing(key) => {
+            failed(format!("the provider wants a proof of identity, for which {key} is missing in the meter's config"))
+        }
         // The program was killed because the work is to end, and the lookout knows why.
-        ProgramError::Stopped(_) => look.check().map_or_else(Failure::Stopped, |()| failed(err.to_string())),
+        PlatformError::Program(_, ProgramError::Stopped(_)) => {
+            look.check().map_or_else(Failure::Stopped, |()| failed(err.to_string()))
+        }
+        PlatformError::Program(_, err) => failed(format!("the challenge cannot be decrypted: {err}")),
         err => failed(format!("the challenge cannot be decrypted: {err}")),
     })?;
     let out = Hidden::from(out.into_bytes());
     let clear = out.expose().trim_ascii();
     if clear.is_empty() || !clear.iter().all(u8::is_ascii_hexdigit) {
-        return Err(failed(format!("the challenge cannot be decrypted: {} printed no hexadecimal digits", command[0])));
+        return Err(failed(
+            "the challenge cannot be decrypted: providers.decrypt printed no hexadecimal digits".into(),
+        ));
     }
     let clear = Hidden::from(clear.to_ascii_lowercase());
     let nonce: String = random::bytes::<16>().iter().map(|it| format!("{it:02x}")).collect();

@@ -6,14 +6,18 @@ use std::path::PathBuf;
 
 use super::activate::{Errand, activate};
 use super::{Failure, Service, end, name};
-use crate::config::Provider;
+use crate::config::{Config, Provider, Providers};
+use crate::drivers::Watch;
 use crate::drivers::reach::testing::{AT_ONCE, Person, bench, http, server};
+use crate::platform::Platform;
 use crate::sys::random;
+use serde_json::Value;
 
 /// A state folder and an errand.
 struct Place {
     dir: PathBuf,
     errand: Errand,
+    decrypt: Option<Vec<String>>,
 }
 
 impl Place {
@@ -28,13 +32,18 @@ impl Place {
             name: "meter".into(),
             serial: "0001".into(),
             options: vec!["json".into()],
-            decrypt: Some(decrypt),
         };
-        Place { dir, errand }
+        Place { dir, errand, decrypt: Some(decrypt) }
     }
 
     fn run(&self) -> Result<String, Failure> {
-        activate(&self.errand, &bench(), &self.dir, &Person::default()).map(|it| it.to_string())
+        self.activate(&Person::default()).map(|it| it.to_string())
+    }
+
+    fn activate(&self, watch: &dyn Watch) -> Result<Value, Failure> {
+        let providers = Providers { decrypt: self.decrypt.clone(), ..Providers::default() };
+        let platform = Platform::in_one_process(&Config { providers, ..Config::default() });
+        activate(&self.errand, &bench(), &platform, &self.dir, watch)
     }
 
     fn active(&self) -> Option<String> {
@@ -111,7 +120,7 @@ fn every_other_end_leaves_things_as_they_were() {
     let challenge = || says(|_| answer(r#"{"nnc":"00ab","rid":7}"#));
     let with = |script: Option<&str>| {
         let mut place = challenge();
-        place.errand.decrypt = script.map(|it| ["/bin/sh", "-c", it].map(String::from).to_vec());
+        place.decrypt = script.map(|it| ["/bin/sh", "-c", it].map(String::from).to_vec());
         place
     };
     check(with(None), "PUSH", "providers.decrypt is missing");
@@ -128,12 +137,12 @@ fn it_can_be_cancelled_while_others_are_slow() {
     let silent = server(std::mem::forget);
     let slow_key = {
         let mut place = says(|_| answer(r#"{"nnc":"00ab","rid":7}"#));
-        place.errand.decrypt = Some(["/bin/sleep", "60"].map(String::from).to_vec());
+        place.decrypt = Some(["/bin/sleep", "60"].map(String::from).to_vec());
         place
     };
     for place in [Place::new(format!("http://{silent}/")), slow_key] {
         let person = Person::default();
-        let (res, late) = person.cancel(|look| activate(&place.errand, &bench(), &place.dir, look.watch));
+        let (res, late) = person.cancel(|look| place.activate(look.watch));
         assert!(res.as_ref().is_err_and(Failure::is_cancelled) && late < AT_ONCE, "{res:?} {late:?}");
         assert_eq!(place.active(), None);
     }

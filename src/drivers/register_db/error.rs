@@ -6,6 +6,7 @@ use std::fmt;
 use rusqlite::ErrorCode;
 
 use super::Stamp;
+use super::schema::VERSION;
 
 /// Why a database command is refused or fails.
 #[derive(Debug)]
@@ -181,9 +182,11 @@ impl fmt::Display for DbError {
             }
             DbError::Canceled => f.write_str("cancelled"),
             DbError::Position(why) => write!(f, "the operation cannot be taken up again: {why}"),
-            DbError::Version(version) => {
-                write!(f, "the register database has version {version}, which this program does not know")
-            }
+            DbError::Version(version) => write!(
+                f,
+                "the database has version {version}, made by a newer meterd; this one knows versions up to {VERSION}: \
+                 install the newer one again, or restore a backup into an empty state folder"
+            ),
             DbError::Sqlite { fault, text, .. } => match fault {
                 Fault::Lock => write!(f, "the database was locked by another program for too long ({text})"),
                 Fault::Full => write!(f, "no room left on the disk ({text})"),

@@ -6,7 +6,7 @@ use std::path::Path;
 use rusqlite::{Connection, OpenFlags, OptionalExtension};
 
 use super::retention;
-use super::schema::LOCK_WAIT;
+use super::schema::{LOCK_WAIT, version};
 use super::{DbError, Fault};
 
 /// Seconds between the rows that a metering process appends.
@@ -17,6 +17,7 @@ pub fn open(path: &Path) -> Result<Connection, DbError> {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let conn = Connection::open_with_flags(path, flags)?;
     conn.busy_timeout(LOCK_WAIT)?;
+    version(&conn)?;
     conn.execute_batch("PRAGMA cache_size = -256; PRAGMA temp_store = MEMORY;")?;
     Ok(conn)
 }

@@ -16,8 +16,9 @@ pub const MAX_REGISTERS: usize = 64;
 /// The type of registers that hold values instead of increments.
 pub const DISCRETE: &str = "d";
 
-/// The version of the tables below, kept in the file's `user_version`.
-const VERSION: i64 = 1;
+/// The version of all tables of the file, those of the operations too, kept in its `user_version`. Who changes a table adds
+/// a step to [`upgrade`].
+pub const VERSION: i64 = 2;
 
 /// Longest wait for another program's write lock.
 pub(super) const LOCK_WAIT: Duration = Duration::from_secs(5);
@@ -68,25 +69,56 @@ impl Register {
     }
 }
 
-/// Opens the database, making its file and tables if they are missing.
+/// Opens the database, making its file and tables if they are missing and bringing those of an older version up to this
+/// one. A file of a newer version is left as it is.
 pub fn open(path: &Path) -> Result<Connection, DbError> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let mut conn = Connection::open_with_flags(path, flags)?;
+    conn.busy_timeout(LOCK_WAIT)?;
+    let found = version(&conn)?;
     configure(&conn)?;
-    let version = |conn: &Connection| conn.query_row("PRAGMA user_version", [], |row| row.get::<_, i64>(0));
-    if version(&conn)? == 0 {
+    if found < VERSION {
         let tx = conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        if version(&tx)? == 0 {
-            tx.execute_batch(TABLES)?;
-            tx.pragma_update(None, "user_version", VERSION)?;
-        }
+        upgrade(&tx)?;
         tx.commit()?;
     }
     keep_log(path)?;
-    match version(&conn)? {
-        VERSION => Ok(conn),
+    Ok(conn)
+}
+
+/// The version of a file that this program knows; 0 is one without tables.
+pub(super) fn version(conn: &Connection) -> Result<i64, DbError> {
+    match conn.query_row("PRAGMA user_version", [], |row| row.get(0))? {
+        known @ 0..=VERSION => Ok(known),
         other => Err(DbError::Version(other)),
     }
+}
+
+/// All steps from the file's version to this one, in the caller's transaction: a power cut leaves the old version or the
+/// new one. Somebody else may have been quicker.
+fn upgrade(tx: &Transaction) -> Result<(), DbError> {
+    match version(tx)? {
+        0 => tx.execute_batch(TABLES)?,
+        1 => {
+            // Files of version 1 were written with and without these columns.
+            add_column(tx, "op", "cancelled")?;
+            add_column(tx, "op_chain", "unbroken")?;
+        }
+        _ => return Ok(()),
+    }
+    Ok(tx.pragma_update(None, "user_version", VERSION)?)
+}
+
+/// Adds a column of flags, all of them clear, to a table that exists and has none of this name.
+fn add_column(tx: &Transaction, table: &str, column: &str) -> Result<(), DbError> {
+    let sql = "SELECT count(*), total(name = ?2) FROM pragma_table_info(?1)";
+    let (columns, same) =
+        tx.query_row(sql, [table, column], |row| Ok((row.get::<_, i64>(0)?, row.get::<_, f64>(1)?)))?;
+    if columns > 0 && same == 0.0 {
+        log::info!("the database's table {table} gets the column {column}");
+        tx.execute_batch(&format!("ALTER TABLE {table} ADD COLUMN {column} INTEGER NOT NULL DEFAULT 0"))?;
+    }
+    Ok(())
 }
 
 /// Makes the names of database and log durable, of which each open may have made the second. SQLite tries to, and does not
@@ -98,7 +130,6 @@ fn keep_log(path: &Path) -> Result<(), DbError> {
 }
 
 fn configure(conn: &Connection) -> Result<(), DbError> {
-    conn.busy_timeout(LOCK_WAIT)?;
     // The page size must be set before the first page is written; WAL before the tables, so that they are written once.
     conn.execute_batch("PRAGMA page_size = 4096")?;
     conn.query_row("PRAGMA journal_mode = WAL", [], |_| Ok(()))?;
@@ -206,7 +237,7 @@ mod tests {
             ("synchronous", "2"),
             ("wal_autocheckpoint", "0"),
             ("page_size", "4096"),
-            ("user_version", "1"),
+            ("user_version", "2"),
         ] {
             let got: rusqlite::types::Value =
                 conn.query_row(&format!("PRAGMA {pragma}"), [], |row| row.get(0)).unwrap();

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use super::Failure;
 use crate::drivers::Watch;
+use crate::platform::Installing;
 use crate::sys::clock;
-use crate::sys::program::Running;
 
 /// How long an installer may take.
 const WITHIN: Duration = Duration::from_secs(60 * 60);
@@ -31,7 +31,7 @@ struct Told {
 /// Looks after an installer to its end. It is asked to stop only while it says itself that it has not begun to write:
 /// after `VALIDATE` or `EXTRACT` and before any other tag. Whoever cancels later gets the installed image.
 pub fn attend(
-    mut program: Running,
+    mut program: Installing,
     version: &str,
     watch: &dyn Watch,
     on_progress: &dyn Fn(f64),

@@ -189,7 +189,7 @@ fn course(
     }
     watch.info("INSTALL", vec![version.clone()]);
     watch.progress(INSTALL.0);
-    let told = platform::Image { path: &path, version: &version, hardware: &plan.installed.hardware };
+    let told = platform::Image { path: &path, version: &version };
     if let Some(program) = platform.install(target, told, lock).map_err(Failure::Platform)? {
         installer::attend(program, &version, watch, &|share| watch.progress(between(INSTALL, share)))?;
     }

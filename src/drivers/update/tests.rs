@@ -66,11 +66,13 @@ fn run(script: &str, cancel_after: Option<Duration>) -> (Result<(), Failure>, Ve
     std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
     let command = vec!["/bin/sh".to_string(), program.display().to_string()];
     let platform = config::Platform { install: Install { fw: Some(command), kernel: None }, ..Default::default() };
-    let platform = Platform::new(&Config { platform, ..Config::default() });
+    let platform = Platform::in_one_process(&Config { platform, state_dir: dir.0.clone(), ..Config::default() });
     let folder = Folder::open(&dir.0).unwrap();
+    let path = dir.0.join(platform::IMAGES).join("fw.bin");
+    std::fs::write(&path, "").unwrap();
     let lock = folder.lock().unwrap().unwrap();
     let person = Person::default();
-    let image = platform::Image { path: &dir.0.join("fw.bin"), version: "4.6", hardware: "1" };
+    let image = platform::Image { path: &path, version: "4.6" };
     let program = platform.install(Target::Fw, image, lock).unwrap().unwrap();
     // The other scripts are over before anybody can look.
     assert!(cancel_after.is_none() || folder.lock().unwrap().is_none(), "the installer holds the lock");
@@ -127,10 +129,10 @@ fn an_installer_is_stopped_only_before_it_writes() {
 fn a_bench_meter_only_logs_its_installer() {
     let dir = TempDir::new();
     let folder = Folder::open(&dir.0).unwrap();
-    let platform = Platform::new(&Config::bench());
-    let image = platform::Image { path: &dir.0.join("fw.bin"), version: "4.6", hardware: "1" };
+    let platform = Platform::in_one_process(&Config::bench());
+    let image = platform::Image { path: &dir.0.join("fw.bin"), version: "4.6" };
     let program = platform.install(Target::Fw, image, folder.lock().unwrap().unwrap()).unwrap();
     assert!(program.is_none() && platform.lacks_installer(Target::Fw).is_none());
-    let platform = Platform::new(&Config::default());
+    let platform = Platform::in_one_process(&Config::default());
     assert_eq!(platform.lacks_installer(Target::Kernel), Some("platform.install.kernel"));
 }

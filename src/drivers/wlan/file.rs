@@ -3,11 +3,9 @@
 
 use std::fs::File;
 use std::io::{self, Read};
-use std::path::Path;
 
 use super::key::{Hidden, Key};
 use super::text::{unescape, unhex};
-use crate::sys::fs;
 
 /// Bytes of the file.
 const MAX_BYTES: u64 = 1024 * 1024;
@@ -33,17 +31,8 @@ impl Block {
     }
 }
 
-/// The networks of the file. What is read is made durable first: the supplicant renames a new file into its place, and
-/// leaves it to the kernel when that reaches the disk.
-pub(super) fn networks(path: &Path) -> io::Result<Vec<Block>> {
-    let mut file = File::open(path)?;
-    file.sync_all()?;
-    if let Some(dir) = path.parent()
-        && let Err(err) = fs::sync_dir(dir)
-    {
-        // A folder that may be searched but not read still serves.
-        log::debug!("{}: {err}", dir.display());
-    }
+/// The networks of the file.
+pub(super) fn networks(mut file: File) -> io::Result<Vec<Block>> {
     let size = file.metadata()?.len();
     if size > MAX_BYTES {
         return Err(io::Error::other("it is too long"));

@@ -2,6 +2,8 @@
 //! leaves no trace. It knows neither addresses nor who asked.
 
 use std::cell::Cell;
+use std::fs::File;
+use std::io;
 use std::path::Path;
 use std::thread;
 use std::time::Duration;
@@ -34,15 +36,19 @@ pub enum Change {
     Forget(u32),
 }
 
+/// Opens the supplicant's configuration as it is on disk, for whoever may not do so himself.
+pub type Saved<'a> = &'a dyn Fn() -> io::Result<File>;
+
 /// Makes a change, and returns the id of the network that is current because of it. `marker` is a file of the caller's
 /// state folder; it exists while a change is under way, for [`recover`] to find.
 pub fn change(
     settings: &config::Wlan,
     marker: &Path,
+    saved: Saved<'_>,
     change: &Change,
     watch: &dyn Watch,
 ) -> Result<Option<u32>, Failure> {
-    change_within(settings, marker, change, watch, &TIMINGS)
+    change_within(settings, marker, saved, change, watch, &TIMINGS)
 }
 
 /// Undoes a change that a former process left unfinished, which only the marker tells; without one it does nothing.
@@ -86,6 +92,7 @@ fn recover_within(
 pub(super) struct Course<'a> {
     pub control: &'a Control<'a>,
     settings: &'a config::Wlan,
+    saved: Saved<'a>,
     watch: &'a dyn Watch,
     timings: &'a Timings,
     /// The network works and is being saved: too late to be cancelled.
@@ -116,6 +123,7 @@ impl From<Failure> for Broken {
 pub(super) fn change_within(
     settings: &config::Wlan,
     marker: &Path,
+    saved: Saved<'_>,
     change: &Change,
     watch: &dyn Watch,
     timings: &Timings,
@@ -126,7 +134,7 @@ pub(super) fn change_within(
     let cancelled = || !saving.get() && watch.cancelled();
     let control = Control::open(&settings.control, timings.reply, &cancelled)?;
     let before = networks::list(&control)?;
-    let course = Course { control: &control, settings, watch, timings, saving: &saving, before };
+    let course = Course { control: &control, settings, saved, watch, timings, saving: &saving, before };
     let known = |id: u32| match course.before.iter().find(|it| it.id == id && !it.is_group()) {
         Some(it) => Ok(it),
         None => Err(Failure::Member("id", format!("there is no network {id}; see net of /sys/net/wlan."))),
@@ -261,7 +269,7 @@ fn forget(course: &Course<'_>, network: &Network) -> Result<(), Broken> {
     order_save(control)?.map_err(not_saved)?;
     let same = |it: &[u8]| it == network.ssid;
     let left = rest.iter().filter(|it| same(&it.ssid)).count();
-    match file::networks(path) {
+    match (course.saved)().and_then(file::networks) {
         Ok(list) if list.iter().filter(|it| same(&it.ssid)).count() <= left => Ok(()),
         Ok(_) => Err(not_saved("wpa_supplicant did not take the network out.".into()).into()),
         Err(err) => Err(not_saved(format!("{err}.")).into()),
@@ -324,7 +332,7 @@ fn save(
         trail.saved = false;
         not_saved(reason)
     })?;
-    match file::networks(path) {
+    match (course.saved)().and_then(file::networks) {
         Ok(list) if list.iter().any(is_it) => Ok(()),
         Ok(_) => Err(not_saved(format!("wpa_supplicant left the network or its {member} out."))),
         Err(err) => Err(not_saved(format!("{err}."))),

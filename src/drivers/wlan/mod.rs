@@ -22,7 +22,7 @@ mod why;
 
 pub use control::Trouble;
 pub use failure::Failure;
-pub use join::{Change, change, recover};
+pub use join::{Change, Saved, change, recover};
 pub use key::{Hidden, Key};
 pub use networks::view;
 pub use text::Ssid;

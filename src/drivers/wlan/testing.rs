@@ -3,6 +3,8 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
+use std::fs::File;
+use std::io;
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -100,6 +102,12 @@ impl Supplicant {
         socket.set_read_timeout(Some(Duration::from_millis(20))).unwrap();
         let (state, config) = (Arc::clone(&self.state), self.settings.config.clone());
         self.thread = Some(thread::spawn(move || serve(&socket, &state, &config)));
+    }
+
+    /// Opens its file, as the executor does for a service.
+    pub fn saved(&self) -> impl Fn() -> io::Result<File> {
+        let path = self.settings.config.clone();
+        move || File::open(&path)
     }
 
     pub fn state(&self) -> MutexGuard<'_, State> {

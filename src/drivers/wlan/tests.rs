@@ -40,7 +40,7 @@ fn pass(text: &str) -> Key {
 }
 
 fn run(supplicant: &Supplicant, change: &Change) -> Result<Option<u32>, Failure> {
-    change_within(&supplicant.settings, &supplicant.marker, change, &Flag::default(), &HASTY)
+    change_within(&supplicant.settings, &supplicant.marker, &supplicant.saved(), change, &Flag::default(), &HASTY)
 }
 
 fn recover(supplicant: &Supplicant) -> Result<(), Failure> {
@@ -142,7 +142,14 @@ fn a_key_that_can_never_fit_is_found_out_early() {
     let patient = super::Timings { associate: Duration::from_secs(60), ..HASTY };
     for change in [add("free", pass("some secret")), add("new", Key::Open)] {
         let begun = Instant::now();
-        let res = change_within(&supplicant.settings, &supplicant.marker, &change, &Flag::default(), &patient);
+        let res = change_within(
+            &supplicant.settings,
+            &supplicant.marker,
+            &supplicant.saved(),
+            &change,
+            &Flag::default(),
+            &patient,
+        );
         assert!(res.is_err() && begun.elapsed() < Duration::from_secs(20));
         assert_eq!(supplicant.dump(), BEFORE);
     }
@@ -220,7 +227,7 @@ fn a_refusal_at_any_step_leaves_nothing_behind() {
             supplicant.state().mishap = Some(Mishap::Refuse(at));
             let few_polls = super::Timings { poll: HASTY.associate / 3, ..HASTY };
             let (settings, marker) = (&supplicant.settings, &supplicant.marker);
-            let res = change_within(settings, marker, &make(), &Flag::default(), &few_polls);
+            let res = change_within(settings, marker, &supplicant.saved(), &make(), &Flag::default(), &few_polls);
             let reached = at < supplicant.state().log.len();
             if reached && let Err(err) = &res {
                 refused += 1;
@@ -272,7 +279,7 @@ fn a_supplicant_that_falls_silent_is_made_to_read_its_file() {
         let brisk = super::Timings { reply: Duration::from_millis(700), ..HASTY };
         let (settings, marker) = (&supplicant.settings, &supplicant.marker);
         let change = add("new", pass("new secret"));
-        let err = change_within(settings, marker, &change, &Flag::default(), &brisk).unwrap_err();
+        let err = change_within(settings, marker, &supplicant.saved(), &change, &Flag::default(), &brisk).unwrap_err();
         assert!(err.to_string().contains("does not answer"), "{at}: {err}");
         assert_eq!(supplicant.dump(), BEFORE, "{at}");
         assert!(!supplicant.marker.exists(), "{at}");
@@ -287,7 +294,9 @@ fn a_cancelled_change_is_undone_at_once() {
     let flag = Flag::default();
     let slow = add("nowhere", pass("some secret"));
     thread::scope(|scope| {
-        let it = scope.spawn(|| change_within(&supplicant.settings, &supplicant.marker, &slow, &flag, &patient));
+        let it = scope.spawn(|| {
+            change_within(&supplicant.settings, &supplicant.marker, &supplicant.saved(), &slow, &flag, &patient)
+        });
         while !supplicant.state().log.iter().any(|it| it == "STATUS") {
             thread::sleep(Duration::from_millis(5));
         }
@@ -346,7 +355,9 @@ fn without_a_supplicant_the_socket_is_named() {
     supplicant.kill();
     let refused = |supplicant: &Supplicant| {
         let begun = Instant::now();
-        let err = change(&supplicant.settings, &supplicant.marker, &Change::Select(1), &Flag::default()).unwrap_err();
+        let err =
+            change(&supplicant.settings, &supplicant.marker, &supplicant.saved(), &Change::Select(1), &Flag::default())
+                .unwrap_err();
         assert!(begun.elapsed() < Duration::from_secs(1));
         let (err, path) = (err.to_string(), supplicant.settings.control.display().to_string());
         assert!(err.starts_with("wpa_supplicant is not running") && err.contains(&path), "{err}");

@@ -1,8 +1,6 @@
 //! Rights: what a user's list says, and that commands go by it. A user without the right to save, or one who has it only
 //! at home, is the tester's to name.
 
-use std::fs;
-
 use serde_json::{Value, json};
 
 use crate::catalogue::{Area, Param};
@@ -56,10 +54,10 @@ fn play(lab: &mut Lab<'_>) -> Result<(), Stop> {
     Ok(())
 }
 
-fn named(lab: &Lab<'_>, user: &str, file: &str) -> Result<Credentials, Stop> {
-    let (user, path) = (lab.need(user)?.to_string(), lab.need(file)?);
-    let text = fs::read_to_string(path).map_err(|err| Stop::Skip(format!("{path}: {err}")))?;
-    Ok(Credentials { user, password: text.lines().next().unwrap_or_default().into() })
+fn named(lab: &mut Lab<'_>, user: &str, file: &str) -> Result<Credentials, Stop> {
+    let user = lab.need(user)?.to_string();
+    lab.need(file)?;
+    Ok(Credentials { user, password: lab.secret(file)?.unwrap_or_default() })
 }
 
 /// A command that changes nothing where it is obeyed, since there is no such operation.

@@ -22,6 +22,7 @@ pub const AREA: Area = Area {
     touches: "activates a service with a provider of this program, and ends it again; leaves one that is active alone",
     params: &[
         companions::ADDRESS,
+        companions::BIND,
         Param {
             name: PORT,
             meaning: "the port where the provider listens; the meter's list has it as http://ADDRESS:PORT/...",
@@ -215,7 +216,7 @@ const RULES: &[Rule] = &[
     ),
     Rule::must("cmd/activate/19", "WebAPI §2 Cancel", "An activation that is cancelled ends with CANCELED.", |ev| {
         ev.get("cancel")?.done()?;
-        status::canceled(ev, "cancelled")
+        status::canceled(ev, "cancelled", "cancel")
     }),
     Rule::must(
         "cmd/activate/20",

@@ -5,7 +5,7 @@ use serde_json::json;
 
 use crate::catalogue::Area;
 use crate::danger::Class;
-use crate::evidence::Evidence;
+use crate::evidence::{Evidence, refusal};
 use crate::http::Request;
 use crate::lab::{Lab, Stop};
 use crate::verdict::{Finding, Rule};
@@ -64,13 +64,13 @@ const RULES: &[Rule] = &[
         |ev| refused_or_ok(ev, &["absent", "no-body", "empty-token"]),
     ),
     Rule::must("cmd/cancel/04", "cmd-api: Cancel, token", "A token that is no string is refused.", |ev| {
-        each_refused(ev, "type/")
+        refusal::each(ev, "type/")
     }),
     Rule::must("cmd/cancel/05", "cmd-api: Cancel", "A body that is no object is refused.", |ev| {
-        each_refused(ev, "shape/")
+        refusal::each(ev, "shape/")
     }),
     Rule::must("cmd/cancel/06", "cmd-api: Cancel", "A body that is no JSON is refused.", |ev| {
-        each_refused(ev, "malformed/")
+        refusal::each(ev, "malformed/")
     }),
     Rule::choice("cmd/cancel/07", "documents silent", "The error for a missing token names the member.", |ev| {
         let it = ev.get("absent")?;
@@ -95,16 +95,6 @@ fn refused_or_ok(ev: &Evidence<'_>, labels: &[&str]) -> Result<Finding, Finding>
         if it.done().is_ok() {
             res = Finding::Quirk(format!("cancelling nothing ({label}) is OK"));
         } else if let quirk @ Finding::Quirk(_) = it.refused()? {
-            res = quirk;
-        }
-    }
-    Ok(res)
-}
-
-fn each_refused(ev: &Evidence<'_>, start: &str) -> Result<Finding, Finding> {
-    let mut res = Finding::Kept;
-    for it in ev.all(start)? {
-        if let quirk @ Finding::Quirk(_) = it.refused()? {
             res = quirk;
         }
     }

@@ -5,7 +5,7 @@ use serde_json::json;
 
 use crate::catalogue::{Area, Param};
 use crate::danger::Class;
-use crate::evidence::Evidence;
+use crate::evidence::refusal;
 use crate::http::Request;
 use crate::lab::{Lab, Stop};
 use crate::verdict::{Finding, Rule};
@@ -96,13 +96,13 @@ const RULES: &[Rule] = &[
         ev.get("anonymous")?.unauthorized()
     }),
     Rule::must("cmd/clear/02", "cmd-api: Clear, enum", "Words but `excess` and `web_cache` are refused.", |ev| {
-        each(ev, "word/")
+        refusal::each(ev, "word/")
     }),
     Rule::must("cmd/clear/03", "cmd-api: Clear, body", "A body that is no string is refused, and so is none.", |ev| {
-        each(ev, "shape/")
+        refusal::each(ev, "shape/")
     }),
     Rule::must("cmd/clear/04", "cmd-api: Clear, body", "A body that is no JSON is refused.", |ev| {
-        each(ev, "malformed/")
+        refusal::each(ev, "malformed/")
     }),
     Rule::must("cmd/clear/05", "cmd-api: post /cmd/clear", "Only POST clears.", |ev| {
         for it in ev.all("method/")? {
@@ -126,16 +126,6 @@ const RULES: &[Rule] = &[
         Ok(Finding::Kept)
     }),
 ];
-
-fn each(ev: &Evidence<'_>, start: &str) -> Result<Finding, Finding> {
-    let mut res = Finding::Kept;
-    for it in ev.all(start)? {
-        if let quirk @ Finding::Quirk(_) = it.refused()? {
-            res = quirk;
-        }
-    }
-    Ok(res)
-}
 
 #[cfg(test)]
 mod tests {

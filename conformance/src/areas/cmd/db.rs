@@ -15,7 +15,8 @@ use crate::evidence::refusal;
 use crate::http::Request;
 use crate::lab::{Lab, Stop};
 use crate::verdict::Rule;
-use window::{PARAMS, Window, unchanged};
+pub use window::PARAMS;
+use window::{Window, unchanged};
 
 /// See the module.
 pub const AREA: Area = Area {
@@ -23,16 +24,9 @@ pub const AREA: Area = Area {
     class: Class::Db,
     touches: "sends bad commands for the data of db.regs between db.from and db.to",
     params: PARAMS,
-    play,
+    play: |lab| Window::give(lab, traffic),
     rules: RULES,
 };
-
-fn play(lab: &mut Lab<'_>) -> Result<(), Stop> {
-    let window = Window::open(lab)?;
-    let res = traffic(lab, &window);
-    window.close(lab)?;
-    res
-}
 
 fn traffic(lab: &mut Lab<'_>, window: &Window) -> Result<(), Stop> {
     let path = "/cmd/db";

@@ -22,6 +22,22 @@ const PAUSE: Duration = Duration::from_millis(500);
 /// The documents' second between the reply and the way down, less what a tester's scheduler may take of it.
 const DELAY: f64 = 0.8;
 
+/// Sends what must not be obeyed: the command without a login, with a false one, and by two other methods. Then looks four
+/// times, as `still/1` and so on, over two seconds in which a meter that obeyed goes down.
+pub fn knock(lab: &mut Lab<'_>, path: &str, look: &Request) -> Result<(), Stop> {
+    lab.expect_down(true);
+    lab.send("anonymous", &Request::new("POST", path).anonymous())?;
+    lab.send("bad-token", &Request::new("POST", path).token("e30.e30.AAAA"))?;
+    lab.send("get", &Request::get(path))?;
+    lab.send("put", &Request::new("PUT", path).body("{}"))?;
+    for number in 1..=4 {
+        lab.wait(PAUSE);
+        lab.send(&format!("still/{number}"), look)?;
+    }
+    lab.expect_down(false);
+    Ok(())
+}
+
 /// Sends the command as `down`, then looks for signs of life as `ping/1` and so on, until the meter was gone and is back,
 /// or `wait` is over. Returns whether it is there.
 pub fn go_down(lab: &mut Lab<'_>, request: &Request, wait: Duration) -> Result<bool, Stop> {

@@ -1,12 +1,11 @@
 //! /cmd/factory-restore: the last thing that is tried. What the tester changed is gone afterwards, the label's login is
 //! back.
 
-use std::fs;
-
-use super::down;
+use super::{db, down};
 use crate::catalogue::{Area, Param};
 use crate::danger::Class;
-use crate::evidence::refusal;
+use crate::evidence::backup::Backup;
+use crate::evidence::{Evidence, refusal};
 use crate::http::Request;
 use crate::lab::{Lab, Stop};
 use crate::session::Credentials;
@@ -21,6 +20,8 @@ pub const AREA: Area = Area {
         Param { name: "factory.wait", meaning: "Seconds within which the meter must be back (300)." },
         Param { name: "factory.user", meaning: "The user on the meter's label." },
         Param { name: "factory.password-file", meaning: "The file with the label's password in its first line." },
+        db::PARAMS[0],
+        db::PARAMS[1],
     ],
     play,
     rules: RULES,
@@ -30,26 +31,19 @@ const PATH: &str = "/cmd/factory-restore";
 
 fn play(lab: &mut Lab<'_>) -> Result<(), Stop> {
     let wait = lab.seconds("factory.wait", 300.0)?;
-    let label = match (lab.param("factory.user"), lab.param("factory.password-file")) {
-        (Some(user), Some(path)) => {
-            let text = fs::read_to_string(path).map_err(|err| Stop::Skip(format!("{path}: {err}")))?;
-            let password = text.lines().next().unwrap_or_default().to_string();
-            Some(Credentials { user: user.into(), password })
-        }
+    let label = match (lab.param("factory.user"), lab.secret("factory.password-file")?) {
+        (Some(user), Some(password)) => Some(Credentials { user: user.into(), password }),
         _ => None,
     };
+    // The data of a time that the tester named anyway; all of them may be too much to read.
+    let data = lab.param(db::PARAMS[0].name).zip(lab.param(db::PARAMS[1].name));
+    let data = data.map(|(from, to)| format!("/register?format=backup&from={from}&to={to}"));
+    if let Some(data) = &data {
+        lab.get("data/before", data)?;
+    }
     lab.get("uptime/before", "/sys/uptime")?;
     lab.get("boot/before", "/sys/boot")?;
-    lab.expect_down(true);
-    lab.send("anonymous", &Request::new("POST", PATH).anonymous())?;
-    lab.send("bad-token", &Request::new("POST", PATH).token("e30.e30.AAAA"))?;
-    lab.send("get", &Request::get(PATH))?;
-    lab.send("put", &Request::new("PUT", PATH).body("{}"))?;
-    for number in 1..=4 {
-        lab.wait(std::time::Duration::from_millis(500));
-        lab.send(&format!("still/{number}"), &Request::get("/auth/rights"))?;
-    }
-    lab.expect_down(false);
+    down::knock(lab, PATH, &Request::get("/auth/rights"))?;
     if !down::go_down(lab, &Request::post_bytes(PATH, "{}"), wait)? {
         return Err(Stop::Gone(format!("the meter was not back within {} s", wait.as_secs())));
     }
@@ -66,6 +60,9 @@ fn play(lab: &mut Lab<'_>) -> Result<(), Stop> {
     lab.send("boot/after", &Request::get("/sys/boot").token(&token))?;
     lab.send("uptime/after", &Request::get("/sys/uptime").token(&token))?;
     lab.send("rights/after", &Request::get("/auth/rights").token(&token))?;
+    if let Some(data) = &data {
+        lab.send("data/after", &Request::get(data).token(&token))?;
+    }
     Ok(())
 }
 
@@ -106,10 +103,7 @@ const RULES: &[Rule] = &[
         if ev.fact("same-login")?.as_bool() == Some(true) {
             return Err(Finding::NoEvidence("the tester's login is that of the label".into()));
         }
-        let login = ev.get("old-login/answer")?;
-        login.error()?;
-        login.want(!login.object()?.contains_key("jwt"), "no token is owed")?;
-        Ok(Finding::Kept)
+        ev.get("old-login/answer")?.denied()
     }),
     Rule::must(
         "cmd/factory-restore/11",
@@ -127,4 +121,42 @@ const RULES: &[Rule] = &[
     Rule::must("cmd/factory-restore/12", CLAUSE, "/sys/uptime or /sys/boot shows that it was a reboot.", |ev| {
         down::restarted(ev)
     }),
+    Rule::must("cmd/factory-restore/13", CLAUSE, "Of the data that were recorded before, none are left.", wiped),
 ];
+
+/// No row between db.from and db.to is there as it was. A meter that has no registers any more may well answer with an error.
+fn wiped(ev: &Evidence<'_>) -> Result<Finding, Finding> {
+    let Ok(before) = ev.get("data/before").and_then(Backup::read) else {
+        return Err(Finding::NoEvidence(
+            "needs --with db.from=... and db.to=..., and a backup of what is between".into(),
+        ));
+    };
+    if before.lines.is_empty() {
+        return Err(Finding::NoEvidence("there were no data between db.from and db.to".into()));
+    }
+    let exchange = ev.get("data/after")?;
+    exchange.reply()?;
+    let after = Backup::read(exchange).map(|it| it.lines).unwrap_or_default();
+    let left = before.lines.iter().filter(|(stamp, line)| after.get(stamp) == Some(*line)).count();
+    exchange.want(left == 0, format!("{left} rows are as they were"))?;
+    Ok(Finding::Kept)
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::evidence::testing::{broken, judge, kept, untested};
+
+    #[test]
+    fn rows_that_are_left_are_found() {
+        let rows = "backup\nts,A:P\n120,7\n60,5\n";
+        let with = |after: (u16, &str)| {
+            judge("cmd/factory-restore/13", &[("data/before", 200, rows), ("data/after", after.0, after.1)])
+        };
+        kept(with((200, "backup\nts,A:P\n180,1\n")));
+        kept(with((200, r#"{"error":"there are no registers"}"#)));
+        broken(with((200, rows)));
+        broken(with((200, "backup\nts,A:P\n180,1\n60,5\n")));
+        untested(judge("cmd/factory-restore/13", &[("data/after", 200, rows)]));
+        untested(judge("cmd/factory-restore/13", &[("data/before", 200, rows)]));
+    }
+}

@@ -3,16 +3,15 @@
 
 use std::fs;
 
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::catalogue::{Area, Param};
 use crate::danger::Class;
-use crate::evidence::{Evidence, status, tokens};
+use crate::evidence::status;
 use crate::http::Request;
-use crate::lab::operation::token_of;
 use crate::lab::{Lab, Stop};
 use crate::refusals::{self, Bodies, MALFORMED};
-use crate::verdict::{Finding, Rule};
+use crate::verdict::Rule;
 
 /// See the module.
 pub const AREA: Area = Area {
@@ -117,13 +116,10 @@ fn play(lab: &mut Lab<'_>) -> Result<(), Stop> {
         refusals::bodies(lab, PATH, bodies, time)?;
     }
     refusals::look_for_secrets(lab, AREA.name, &SECRETS);
-    let read = |name: &str| {
-        let path = lab.need(name)?;
-        fs::read_to_string(path).map_err(|err| Stop::Skip(format!("--with {name}={path}: {err}")))
-    };
-    let (targets, password) = (read(TARGETS)?, read(PASSWORD)?);
+    let (path, _) = (lab.need(TARGETS)?, lab.need(PASSWORD)?);
+    let targets = fs::read_to_string(path).map_err(|err| Stop::Skip(format!("--with {TARGETS}={path}: {err}")))?;
     let targets: Vec<_> = targets.lines().map(str::trim).filter(|it| !it.is_empty()).collect();
-    let password = password.lines().next().unwrap_or_default().to_string();
+    let password = lab.secret(PASSWORD)?.unwrap_or_default();
     let mut secrets: Vec<_> = targets.iter().filter_map(|it| it.split_once('/')).map(|it| it.1).collect();
     secrets.push(&password);
     secrets.extend(SECRETS);
@@ -137,17 +133,6 @@ fn play(lab: &mut Lab<'_>) -> Result<(), Stop> {
     lab.operation("again", &Request::post(PATH, &body), time)?;
     refusals::look_for_secrets(lab, AREA.name, &secrets);
     Ok(())
-}
-
-/// A password was set: the reply has no error, and its operation, if it is one, ended without.
-fn set(ev: &Evidence<'_>, label: &str) -> Result<Finding, Finding> {
-    let reply = ev.get(label)?;
-    let body = reply.success()?;
-    if token_of(reply).is_some() {
-        return status::succeeded(ev, label);
-    }
-    reply.want(body.get("status").is_some_and(Value::is_string), "`status` must be a string")?;
-    Ok(Finding::Kept)
 }
 
 const CLAUSE: &str = "cmd-api: Manage HomePlug";
@@ -209,32 +194,32 @@ const RULES: &[Rule] = &[
     Rule::should("cmd/homeplug/13", CLAUSE, "No answer has a password or a DEK in it.", |ev| {
         refusals::keeps_secrets(ev)
     }),
-    Rule::must("cmd/homeplug/14", CLAUSE, "The tester's bridges get the tester's password.", |ev| set(ev, "set")),
+    Rule::must("cmd/homeplug/14", CLAUSE, "The tester's bridges get the tester's password.", |ev| {
+        status::carried_out(ev, "set")
+    }),
     Rule::must("cmd/homeplug/15", CLAUSE, "Passwords of 4 and of 24 characters are set.", |ev| {
-        set(ev, "shortest")?;
-        set(ev, "longest")
+        status::carried_out(ev, "shortest")?;
+        status::carried_out(ev, "longest")
     }),
     Rule::should("cmd/homeplug/16", CLAUSE, "The same password once more is set like the first time.", |ev| {
-        set(ev, "again")
+        status::carried_out(ev, "again")
     }),
     Rule::must(
         "cmd/homeplug/17",
         "WebAPI §2",
         "Where it gives a token, that and its statuses have the form clients need.",
-        |ev| {
-            tokens::form(ev)?;
-            status::done(ev, "")?;
-            status::stamp(ev, "")?;
-            status::members(ev, "")?;
-            status::args(ev, "")
-        },
+        status::form,
     ),
 ];
 
 #[cfg(test)]
 mod tests {
+    use serde_json::Value;
+
     use super::*;
+    use crate::evidence::Evidence;
     use crate::evidence::testing::{broken, kept, transcript, untested};
+    use crate::verdict::Finding;
 
     fn check(rule: &str, answers: &[(&str, u16, &str)], expect: fn(Result<Finding, Finding>)) {
         let run = transcript(AREA.name, answers.iter().copied());

@@ -24,17 +24,7 @@ fn play(lab: &mut Lab<'_>) -> Result<(), Stop> {
     let wait = lab.seconds("reboot.wait", 120.0)?;
     lab.get("uptime/before", "/sys/uptime")?;
     lab.get("boot/before", "/sys/boot")?;
-    // A lax meter goes down at the first of these. It shows in the looks that follow.
-    lab.expect_down(true);
-    lab.send("anonymous", &Request::new("POST", PATH).anonymous())?;
-    lab.send("bad-token", &Request::new("POST", PATH).token("e30.e30.AAAA"))?;
-    lab.send("get", &Request::get(PATH))?;
-    lab.send("put", &Request::new("PUT", PATH).body("{}"))?;
-    for number in 1..=4 {
-        lab.wait(std::time::Duration::from_millis(500));
-        lab.send(&format!("still/{number}"), &Request::get("/auth/unauthorized").anonymous())?;
-    }
-    lab.expect_down(false);
+    down::knock(lab, PATH, &Request::get("/auth/unauthorized").anonymous())?;
     lab.get("uptime/refused", "/sys/uptime")?;
     // Clients send nothing, {} or {} as text; one of them, so that all have their turn.
     let (form, request) = match lab.transcript.begun % 3 {

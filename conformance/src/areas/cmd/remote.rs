@@ -23,6 +23,7 @@ pub const AREA: Area = Area {
     touches: "asks for tests of remote devices: a Modbus device of this program, and addresses where there is none",
     params: &[
         companions::ADDRESS,
+        companions::BIND,
         Param { name: MODBUS_PORT, meaning: "the port where the Modbus device listens (any free one)." },
     ],
     play: play::play,
@@ -293,7 +294,7 @@ const RULES: &[Rule] = &[
     }),
     Rule::must("cmd/test-remote/31", "WebAPI §2 Cancel", "A test that is cancelled ends with CANCELED.", |ev| {
         ev.get("cancel")?.done()?;
-        status::canceled(ev, "cancelled")
+        status::canceled(ev, "cancelled", "cancel")
     }),
     Rule::choice("cmd/test-remote/32", "WebAPI §2 Cancel", "A cancelled test leaves the device alone.", |ev| {
         let (exchange, _) = status::end(ev, "cancelled")?;

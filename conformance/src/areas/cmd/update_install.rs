@@ -6,7 +6,8 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::catalogue::{Area, Param};
-use crate::companions::update::{ADDRESS, FOLDER, Mode, PORT, start};
+use crate::companions::update::{FOLDER, Mode, PORT, start};
+use crate::companions::{ADDRESS, BIND};
 use crate::danger::Class;
 use crate::evidence::{Evidence, refusal, status, tokens};
 use crate::http::Request;
@@ -18,7 +19,7 @@ use crate::verdict::{Finding, Rule};
 pub const AREA: Area = Area {
     name: "cmd/update/install",
     class: Class::UpdateInstall,
-    touches: "installs firmware of the version update.allow-version",
+    touches: "installs firmware of the version update.allow-version, and by force of update.installed-version before it",
     params: &[
         Param { name: "update.allow-version", meaning: "The firmware's version that may be installed." },
         Param {
@@ -28,6 +29,7 @@ pub const AREA: Area = Area {
         Param { name: "update.wait", meaning: "Seconds that an installation may take (900)." },
         FOLDER,
         ADDRESS,
+        BIND,
         PORT,
     ],
     play,
@@ -69,8 +71,13 @@ fn play(lab: &mut Lab<'_>) -> Result<(), Stop> {
     }
     let missing = format!("0.0.{}", lab.transcript.begun);
     lab.operation("missing", &Request::post(PATH, &with("version", json!(missing))), wait)?;
+    let none = format!("none-{}", lab.random(8));
+    lab.operation("no-branch", &Request::post(PATH, &with("branch", json!(none))), wait)?;
     if let Some(installed) = lab.param("update.installed-version") {
-        lab.operation("not-newer", &Request::post(PATH, &with("version", json!(installed))), wait)?;
+        let mut again = with("version", json!(installed));
+        lab.operation("not-newer", &Request::post(PATH, &again), wait)?;
+        again["force"] = json!(true);
+        lab.operation("forced", &Request::post(PATH, &again), wait)?;
     }
     if let Some(server) = &server {
         server.set(Mode::Gone);
@@ -216,6 +223,21 @@ const RULES: &[Rule] = &[
     Rule::must("cmd/update/install/25", "cmd-api: Cancel pending operation", "It can be cancelled: CANCELED.", |ev| {
         cancelled(ev)
     }),
+    Rule::must(
+        "cmd/update/install/26",
+        "cmd-api: Update the meter, force",
+        "With `force` true, a version that is not newer is installed all the same.",
+        |ev| {
+            if ev.get("install").is_ok() && ev.get("forced").is_err() {
+                return Err(Finding::NoEvidence("needs --with update.installed-version=...".into()));
+            }
+            ev.get("forced")?.success()?;
+            status::succeeded(ev, "forced")
+        },
+    ),
+    Rule::must("cmd/update/install/27", CLAUSE, "From a `branch` that is not there nothing is installed.", |ev| {
+        refusal::fails(ev, "no-branch", &["DOWNLOAD_FAILED", "NO_IMAGE", "NOT_SUPPORTED"])
+    }),
 ];
 
 /// What a meter may say of an image that is not what it should be.
@@ -227,5 +249,5 @@ fn cancelled(ev: &Evidence<'_>) -> Result<Finding, Finding> {
         return Ok(Finding::Quirk("the installation was through before it could be cancelled".into()));
     }
     command.done()?;
-    status::canceled(ev, "cancel")
+    status::canceled(ev, "cancel", "cancel/command")
 }

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::catalogue::Area;
+use crate::catalogue::{Area, Param};
 use crate::companions::update::{PARAMS, start};
 use crate::danger::Class;
 use crate::evidence::{Evidence, refusal};
@@ -15,12 +15,14 @@ pub const AREA: Area = Area {
     name: "cmd/update/list",
     class: Class::UpdateList,
     touches: "makes the meter ask its update server what there is",
-    params: PARAMS,
+    params: &[PARAMS[0], PARAMS[1], PARAMS[2], PARAMS[3], LATEST],
     play,
     rules: RULES,
 };
 
 const PATH: &str = "/cmd/update";
+const LATEST: Param =
+    Param { name: "update.latest-version", meaning: "The firmware's latest version in the branch that is installed." };
 
 fn play(lab: &mut Lab<'_>) -> Result<(), Stop> {
     let server = start(lab)?;
@@ -44,8 +46,8 @@ fn play(lab: &mut Lab<'_>) -> Result<(), Stop> {
     lab.post("target-type", PATH, &with("target", json!(1)))?;
     lab.post("branch-type", PATH, &with("branch", json!(7)))?;
     lab.post("unknown-member", PATH, &with("brunch", json!("x")))?;
-    if let Some(server) = &server {
-        lab.fact("asked", server.asked().len());
+    if let Some(latest) = lab.param(LATEST.name) {
+        lab.fact("latest", latest);
     }
     Ok(())
 }
@@ -116,6 +118,16 @@ const RULES: &[Rule] = &[
             let list = ev.get(label)?;
             list.want(!list.object()?.contains_key("token"), "no token is owed")?;
         }
+        Ok(Finding::Kept)
+    }),
+    Rule::must("cmd/update/list/13", CLAUSE, "`version` is the latest that there is.", |ev| {
+        let list = ev.get("fw")?;
+        let Ok(latest) = ev.fact("latest") else {
+            return Err(Finding::NoEvidence(format!("needs --with {}=...", LATEST.name)));
+        };
+        let version = list.success()?.remove("version").unwrap_or_default();
+        let text = version.as_str().map_or_else(|| version.to_string(), str::to_string);
+        list.want(latest == &Value::from(text), format!("{latest} is the latest"))?;
         Ok(Finding::Kept)
     }),
 ];

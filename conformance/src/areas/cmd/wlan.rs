@@ -10,7 +10,7 @@ use play::{KEYS, LONG, MISSING, SSIDS, UNKNOWN, WRONG};
 
 use crate::catalogue::{Area, Param};
 use crate::danger::Class;
-use crate::evidence::{Evidence, status, tokens};
+use crate::evidence::{Evidence, status};
 use crate::lab::operation::token_of;
 use crate::refusals::{self, MALFORMED};
 use crate::transcript::Exchange;
@@ -62,17 +62,6 @@ fn id_of(list: &Exchange, ssid: &str) -> Option<u64> {
     networks(list).iter().find(|it| it["ssid"] == ssid)?["network_id"].as_u64()
 }
 
-/// The change succeeded: the reply has no error, and its operation, if it is one, ended without.
-fn succeeded(ev: &Evidence<'_>, label: &str) -> Result<Finding, Finding> {
-    let reply = ev.get(label)?;
-    let body = reply.success()?;
-    if token_of(reply).is_some() {
-        return status::succeeded(ev, label);
-    }
-    reply.want(body.get("status").is_some_and(Value::is_string), "`status` must be a string")?;
-    Ok(Finding::Kept)
-}
-
 /// The change failed, at once or as an operation.
 fn failed(ev: &Evidence<'_>, label: &str) -> Result<Finding, Finding> {
     let reply = ev.get(label)?;
@@ -95,7 +84,7 @@ fn member(ev: &Evidence<'_>, label: &str, name: &str) -> Result<Value, Finding> 
 
 /// After the change the network of that member is the current one, and no other.
 fn selected(ev: &Evidence<'_>, label: &str, name: &str, column: &str) -> Result<Finding, Finding> {
-    succeeded(ev, label)?;
+    status::carried_out(ev, label)?;
     let wanted = member(ev, label, name)?;
     let seen = ev.get(&format!("seen/{label}"))?;
     seen.result()?;
@@ -247,7 +236,7 @@ const RULES: &[Rule] = &[
         CLAUSE,
         "A network that was forgotten is not in the list any more; the others are.",
         |ev| {
-            succeeded(ev, "forget")?;
+            status::carried_out(ev, "forget")?;
             let (before, after) = (ev.get("seen/add")?, ev.get("seen/forget")?);
             let id = member(ev, "forget", "id")?;
             let ids = |it: &Exchange| networks(it).iter().map(|it| it["network_id"].clone()).collect::<Vec<_>>();
@@ -273,13 +262,7 @@ const RULES: &[Rule] = &[
         "cmd/wlan/24",
         "WebAPI §2",
         "Where it gives a token, that and its statuses have the form clients need.",
-        |ev| {
-            tokens::form(ev)?;
-            status::done(ev, "")?;
-            status::stamp(ev, "")?;
-            status::members(ev, "")?;
-            status::args(ev, "")
-        },
+        status::form,
     ),
     Rule::must("cmd/wlan/25", CLAUSE, "Without `key` a network is joined that has none.", |ev| {
         if ev.get("add").is_ok() && ev.get("open").is_err() {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::catalogue::Area;
-use crate::companions::update::ADDRESS;
+use crate::companions::ADDRESS;
 use crate::danger::Class;
 use crate::evidence::status::end;
 use crate::http::Request;

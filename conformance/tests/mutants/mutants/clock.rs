@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{Mutant, anonymous, at, bearer, failed, fine, has, obey, replace};
+use super::{Mutant, anonymous, at, bearer, before_401, failed, fine, has, obey, replace};
 use crate::message::Message;
 use crate::proxy::Meter;
 
@@ -12,13 +12,7 @@ pub static MUTANTS: &[Mutant] = &[
     Mutant::new("clock/without-login", &["cmd/set-time/01", "cmd/set-time/02"], |call, meter| {
         obey(call, meter, |it| it.path() == PATH && anonymous(it))
     }),
-    Mutant::new("clock/executes-before-401", &["cmd/set-time/02"], |call, meter| {
-        let answer = meter.ask(&call);
-        if call.is("POST", PATH) && answer.status() == 401 {
-            meter.ask(&meter.as_owner(&call));
-        }
-        answer
-    }),
+    Mutant::new("clock/executes-before-401", &["cmd/set-time/02"], |call, meter| before_401(call, meter, PATH)),
     Mutant::new("clock/by-get-too", &["cmd/set-time/03"], |call, meter| {
         replace(&call, meter, |it| call.path() == PATH && it.status() == 405, |_| fine())
     }),

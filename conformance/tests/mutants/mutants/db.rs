@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::{Mutant, anonymous, failed, fine, has, obey, replace};
+use super::{Mutant, anonymous, before_401, failed, fine, has, obey, replace};
 use crate::message::Message;
 use crate::proxy::Meter;
 
@@ -10,12 +10,7 @@ pub static MUTANTS: &[Mutant] = &[
     Mutant::new("db/without-login", &["cmd/db/01"], |call, meter| {
         obey(call, meter, |it| it.path() == "/cmd/db" && anonymous(it))
     }),
-    Mutant::new("db/executes-before-401", &["cmd/db/02"], |call, meter| {
-        if call.is("POST", "/cmd/db") && anonymous(&call) {
-            meter.ask(&meter.as_owner(&call));
-        }
-        meter.ask(&call)
-    }),
+    Mutant::new("db/executes-before-401", &["cmd/db/02"], |call, meter| before_401(call, meter, "/cmd/db")),
     Mutant::new("db/by-get-too", &["cmd/db/03"], |call, meter| {
         replace(&call, meter, |it| call.path() == "/cmd/db" && it.status() == 405, |_| fine())
     }),

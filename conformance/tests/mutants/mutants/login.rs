@@ -29,7 +29,7 @@ pub static MUTANTS: &[Mutant] = &[
     Mutant::new("login/any-password-does", &["auth/login/04", "auth/form/04", "auth/nonces/03"], |call, meter| {
         replace(&call, meter, |it| refused(&call, it), |_| token(meter))
     }),
-    Mutant::new("login/unknown-users-are-told", &["auth/login/05"], |call, meter| {
+    Mutant::new("login/unknown-users-are-told", &["auth/login/13"], |call, meter| {
         replace(&call, meter, |it| refused(&call, it) && call.text().contains("\"no-"), |_| failed("No such user."))
     }),
     Mutant::new("login/malformed-with-200", &["auth/login/06", "auth/form/06"], |call, meter| {

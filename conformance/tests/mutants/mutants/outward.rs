@@ -1,15 +1,14 @@
-//! Mails, tests of devices, activations and updates that are wrong, and commands for networks that a bench has not.
+//! Mails, tests of devices and activations that are wrong, and commands for networks that a bench has not.
 
 use serde_json::{Map, Value, json};
 
-use super::{Mutant, anonymous, failed, fine, has, obey, replace};
+use super::{Mutant, anonymous, before_401, failed, fine, has, lax, obey, ordered, replace, status};
 use crate::message::Message;
 use crate::proxy::Meter;
 
 const MAIL: &str = "/cmd/test-email";
 const REMOTE: &str = "/cmd/test-remote";
 const ACTIVATE: &str = "/cmd/activate";
-const UPDATE: &str = "/cmd/update";
 
 pub static MUTANTS: &[Mutant] = &[
     Mutant::new("mail/without-login", &["cmd/test-email/01", "cmd/test-email/02"], |call, meter| {
@@ -181,27 +180,6 @@ pub static MUTANTS: &[Mutant] = &[
     Mutant::new("activate/cannot-be-ended", &["cmd/activate/24"], |call, meter| {
         if call.method() == "DELETE" && !anonymous(&call) { fine() } else { meter.ask(&call) }
     }),
-    Mutant::new("update/list-without-login", &["cmd/update/list/01"], |call, meter| {
-        obey(call, meter, |it| it.path() == UPDATE && anonymous(it))
-    }),
-    Mutant::new("update/list-says-nothing", &["cmd/update/list/03"], |call, meter| {
-        replace(&call, meter, |it| call.path() == UPDATE && it.status() == 200, |_| Message::answer(200, &json!({})))
-    }),
-    Mutant::new("update/any-target-does", &["cmd/update/list/08"], |call, meter| {
-        lax(call, meter, UPDATE, |it| it.get("target").is_none_or(|it| it != "fw" && it != "kernel"))
-    }),
-    Mutant::new("update/list-begins-something", &["cmd/update/list/12"], |call, meter| {
-        replace(
-            &call,
-            meter,
-            |it| call.path() == UPDATE && it.status() == 200,
-            |it| {
-                it.members(|it| {
-                    it.insert("token".into(), json!("5e0a1e7d4bf75c58374ca345cec8c022"));
-                })
-            },
-        )
-    }),
     Mutant::new("wlan/without-login", &["cmd/wlan/01"], |call, meter| {
         obey(call, meter, |it| it.path() == "/cmd/wlan" && anonymous(it))
     }),
@@ -220,36 +198,6 @@ pub static MUTANTS: &[Mutant] = &[
         replace(&call, meter, |it| call.path() == "/cmd/homeplug" && it.status() == 200, repeated)
     }),
 ];
-
-fn before_401(call: Message, meter: &Meter, path: &str) -> Message {
-    let answer = meter.ask(&call);
-    if call.is("POST", path) && answer.status() == 401 {
-        meter.ask(&meter.as_owner(&call));
-    }
-    answer
-}
-
-/// Says that all is well where the meter refuses a body of which `when` says so.
-fn lax(call: Message, meter: &Meter, path: &str, when: impl FnOnce(&Map<String, Value>) -> bool) -> Message {
-    let refused = |it: &Message| call.is("POST", path) && it.status() == 200 && has(it, "error");
-    let body = call.json().and_then(|it| it.as_object().cloned());
-    replace(&call, meter, |it| refused(it) && body.is_some_and(|it| when(&it)), |_| fine())
-}
-
-/// Changes a command before the meter sees it.
-fn ordered(call: Message, meter: &Meter, path: &str, change: impl FnOnce(&mut Map<String, Value>)) -> Message {
-    let good = call.is("POST", path) && !anonymous(&call);
-    if good { meter.ask(&call.members(change)) } else { meter.ask(&call) }
-}
-
-/// Changes the members of every operation's status.
-fn status(call: Message, meter: &Meter, change: impl FnOnce(&mut Map<String, Value>)) -> Message {
-    super::at(call, meter, "/sys/status/", |it| {
-        if let Some(members) = it["result"].as_object_mut() {
-            change(members);
-        }
-    })
-}
 
 /// Changes the members of every operation's result; the flag says whether it is done.
 fn result(call: Message, meter: &Meter, change: impl FnOnce(&mut Map<String, Value>, bool)) -> Message {

@@ -4,7 +4,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde_json::{Value, json};
 
-use super::{Mutant, anonymous, at, bearer, failed, fine, has, obey, replace};
+use super::{Mutant, anonymous, at, bearer, before_401, failed, fine, has, obey, replace};
 use crate::message::Message;
 use crate::proxy::Meter;
 
@@ -78,14 +78,6 @@ pub static MUTANTS: &[Mutant] = &[
         meter.ask(&call)
     }),
 ];
-
-fn before_401(call: Message, meter: &Meter, path: &str) -> Message {
-    let answer = meter.ask(&call);
-    if call.is("POST", path) && answer.status() == 401 {
-        meter.ask(&meter.as_owner(&call));
-    }
-    answer
-}
 
 /// Is gone for the second in which it should still be there.
 fn too_early(call: Message, meter: &Meter, path: &str) -> Message {

@@ -17,19 +17,12 @@ pub const AREA: Area = Area {
     class: Class::Db,
     touches: "sends damaged backups of db.regs between db.from and db.to",
     params: PARAMS,
-    play,
+    play: |lab| Window::give(lab, traffic),
     rules: RULES,
 };
 
 /// Characters of `data` that a meter must take.
 const TAKEN: usize = 2 << 20;
-
-fn play(lab: &mut Lab<'_>) -> Result<(), Stop> {
-    let window = Window::open(lab)?;
-    let res = traffic(lab, &window);
-    window.close(lab)?;
-    res
-}
 
 fn traffic(lab: &mut Lab<'_>, window: &Window) -> Result<(), Stop> {
     let rows = window.inside(3);

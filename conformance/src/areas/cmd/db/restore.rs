@@ -17,19 +17,12 @@ pub const AREA: Area = Area {
     class: Class::Db,
     touches: "makes db.regs flat between db.from and db.to, and restores them whole and in chunks",
     params: PARAMS,
-    play,
+    play: |lab| Window::give(lab, traffic),
     rules: RULES,
 };
 
 /// Pieces that the window's backup is cut into.
 const CHUNKS: usize = 3;
-
-fn play(lab: &mut Lab<'_>) -> Result<(), Stop> {
-    let window = Window::open(lab)?;
-    let res = traffic(lab, &window);
-    window.close(lab)?;
-    res
-}
 
 fn traffic(lab: &mut Lab<'_>, window: &Window) -> Result<(), Stop> {
     let rows = window.rows();

@@ -18,19 +18,12 @@ pub const AREA: Area = Area {
     class: Class::Db,
     touches: "restores db.regs between db.from and db.to, and cancels that",
     params: PARAMS,
-    play,
+    play: |lab| Window::give(lab, traffic),
     rules: RULES,
 };
 
 /// Tags of `info` that the database has.
 pub const INFO: &[&str] = &["ADJUST", "RESTORE", "SKIP", "SPLIT", "ZERO"];
-
-fn play(lab: &mut Lab<'_>) -> Result<(), Stop> {
-    let window = Window::open(lab)?;
-    let res = traffic(lab, &window);
-    window.close(lab)?;
-    res
-}
 
 fn traffic(lab: &mut Lab<'_>, window: &Window) -> Result<(), Stop> {
     window.run_aside(lab, "zero", &window.zero(&window.regs))?;
@@ -45,8 +38,7 @@ fn traffic(lab: &mut Lab<'_>, window: &Window) -> Result<(), Stop> {
     window.run_aside(lab, "damaged", &damaged)?;
     // Several, so that the last one may still wait for its turn when it is cancelled.
     for label in ["busy/1", "busy/2", "cancel"] {
-        let number = label.len() % window.regs.len();
-        let body = window.zero(&window.regs[number..]);
+        let body = window.zero(&window.regs);
         lab.send(label, &Request::post("/cmd/db", &body).header("Prefer", "respond-async"))?;
     }
     if let Some(token) = lab.last_token("cancel") {
@@ -131,7 +123,7 @@ const RULES: &[Rule] = &[
         },
     ),
     Rule::must("cmd/db/status/14", "WebAPI §2 Cancel", "What is cancelled ends done, with the tag CANCELED.", |ev| {
-        status::canceled(ev, "cancel")
+        status::canceled(ev, "cancel", "cancel/command")
     }),
     Rule::must(
         "cmd/db/status/15",

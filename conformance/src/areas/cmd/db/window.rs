@@ -41,6 +41,14 @@ pub struct Window {
 }
 
 impl Window {
+    /// Gives the window up to `traffic`, and puts everything back, whatever became of it.
+    pub fn give(lab: &mut Lab<'_>, traffic: fn(&mut Lab<'_>, &Window) -> Result<(), Stop>) -> Result<(), Stop> {
+        let window = Window::open(lab)?;
+        let res = traffic(lab, &window);
+        window.close(lab)?;
+        res
+    }
+
     /// Takes the backup. Ends the area if the tester named no window, or if the meter gives no backup of it.
     pub fn open(lab: &mut Lab<'_>) -> Result<Window, Stop> {
         let bound = |lab: &Lab<'_>, name: &str| {
@@ -48,6 +56,9 @@ impl Window {
             stamp(text).ok_or_else(|| Stop::Skip(format!("--with {name}={text}: a Unix time is expected")))
         };
         let (from, to) = (bound(lab, "db.from")?, bound(lab, "db.to")?);
+        if to <= from {
+            return Err(Stop::Skip("--with db.to=... must be later than db.from".into()));
+        }
         let list = lab.need("db.regs")?;
         let regs: Result<Vec<u64>, _> = list.split(',').map(str::parse).collect();
         let regs = regs.map_err(|_| Stop::Skip(format!("--with db.regs={list}: numbers with commas are expected")))?;

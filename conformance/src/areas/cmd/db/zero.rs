@@ -15,16 +15,9 @@ pub const AREA: Area = Area {
     class: Class::Db,
     touches: "makes db.regs flat between db.from and db.to, and puts them back",
     params: PARAMS,
-    play,
+    play: |lab| Window::give(lab, traffic),
     rules: RULES,
 };
-
-fn play(lab: &mut Lab<'_>) -> Result<(), Stop> {
-    let window = Window::open(lab)?;
-    let res = traffic(lab, &window);
-    window.close(lab)?;
-    res
-}
 
 fn traffic(lab: &mut Lab<'_>, window: &Window) -> Result<(), Stop> {
     // A nanosecond inside of two rows, which a double-precision number cannot tell from the rows themselves.

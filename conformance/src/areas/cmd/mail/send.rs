@@ -4,7 +4,7 @@ use base64::prelude::*;
 use serde_json::{Value, json};
 
 use super::sent::{AREA, DIRECT};
-use super::{FROM, MAIL_PORT, PATH, TO, smarthost};
+use super::{FROM, MAIL_PORT, PATH, TO, probe, smarthost};
 use crate::companions::smtp::{Mood, Sink};
 use crate::http::Request;
 use crate::lab::{Lab, Stop};
@@ -14,10 +14,11 @@ pub(super) fn play(lab: &mut Lab<'_>) -> Result<(), Stop> {
     let sink = Sink::open(lab, MAIL_PORT)?;
     let host = smarthost(lab, &sink);
     let (user, password) = ("meter-7", format!("pw-{}", lab.random(12)));
-    let offers = Mood { login: Some((user.into(), password.clone())), ..Mood::default() };
-    send(lab, &sink, Mood::default(), "mail", json!({"address": TO, "smarthost": host, "fromaddr": FROM}))?;
-    send(lab, &sink, Mood::default(), "no-sender", json!({"address": TO, "smarthost": host}))?;
     let plain = json!({"address": TO, "smarthost": host, "fromaddr": FROM});
+    probe(lab, &sink, &plain)?;
+    let offers = Mood { login: Some((user.into(), password.clone())), ..Mood::default() };
+    send(lab, &sink, Mood::default(), "mail", plain.clone())?;
+    send(lab, &sink, Mood::default(), "no-sender", json!({"address": TO, "smarthost": host}))?;
     send(lab, &sink, offers.clone(), "no-login", plain.clone())?;
     let with = |members: Value| {
         let mut res = plain.clone();

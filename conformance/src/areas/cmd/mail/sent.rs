@@ -17,7 +17,7 @@ pub const AREA: Area = Area {
     name: "cmd/test-email/sent",
     class: Class::Mail,
     touches: "sends some ten test mails to a mail server of this program",
-    params: &[PARAMS[0], PARAMS[1], PARAMS[2], DIRECT],
+    params: &[PARAMS[0], PARAMS[1], PARAMS[2], PARAMS[3], DIRECT],
     play: send::play,
     rules: RULES,
 };
@@ -274,13 +274,11 @@ const RULES: &[Rule] = &[
         },
     ),
     Rule::choice("cmd/test-email/sent/24", CLAUSE, "`smarthost` may be a host with a port.", |ev| {
-        let body = String::from_utf8_lossy(&ev.get("mail")?.sent).into_owned();
-        let body: Value =
-            body.split_once("\r\n\r\n").and_then(|it| serde_json::from_str(it.1).ok()).unwrap_or_default();
-        if !body["smarthost"].as_str().is_some_and(|it| it.contains(':')) {
-            return Err(Finding::NoEvidence("mail.smarthost has no port".into()));
-        }
-        delivered(ev, "mail").map(|_| Finding::Kept)
+        let Ok(probe) = ev.get("probe") else {
+            return Err(Finding::NoEvidence("mail.smarthost was given to the meter instead".into()));
+        };
+        probe.want(!sessions(ev, "probe")?.is_empty(), "nobody came to the mail server at that port")?;
+        Ok(Finding::Kept)
     }),
     Rule::must("cmd/test-email/sent/25", CLAUSE, "`smarthost` may be a host alone; the port is the usual one.", |ev| {
         let alone = ev.get("host-alone");
@@ -349,6 +347,13 @@ mod tests {
         check("sent/06", "mail", session(&["EHLO meter"], Some(MAIL)), quirk);
         check("sent/12", "mail", session(&[], Some("From: <root@localhost>\r\n\r\nx")), broken);
         check("sent/11", "mail", session(&[], Some("Date: 2001-09-09\r\n\r\nx")), broken);
+    }
+
+    #[test]
+    fn a_meter_that_knows_no_ports_is_told_apart_from_one_that_sends_nothing() {
+        check("sent/24", "probe", json!([]), broken);
+        check("sent/24", "probe", good(), kept);
+        check("sent/24", "mail", good(), crate::evidence::testing::untested);
     }
 
     #[test]

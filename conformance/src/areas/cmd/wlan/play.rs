@@ -1,7 +1,5 @@
 //! The traffic of /cmd/wlan: bodies that must be refused, then the changes that a network of the tester's allows.
 
-use std::fs;
-
 use serde_json::{Value, json};
 
 use super::{AREA, HEX, HIDDEN, KEY, OPEN, SSID, UNREACHABLE, current, id_of, networks};
@@ -84,13 +82,13 @@ pub(super) fn play(lab: &mut Lab<'_>) -> Result<(), Stop> {
     if networks(&before).iter().any(|it| it["ssid"] == ssid) {
         return Err(Stop::Skip(format!("the meter knows {ssid} already; have it forget it, or name another")));
     }
-    let key = secret(lab, KEY)?;
+    let key = lab.secret(KEY)?;
     // While a network changes, the meter may be away.
     lab.expect_down(true);
     let res = join(lab, ssid, key.as_deref(), current(&before));
     let cleaned = clean(lab, &before);
     lab.expect_down(false);
-    let hex = secret(lab, HEX)?;
+    let hex = lab.secret(HEX)?;
     let secrets: Vec<_> = [key.as_deref(), hex.as_deref()].into_iter().flatten().chain(SECRETS).collect();
     refusals::look_for_secrets(lab, AREA.name, &secrets);
     res.and(cleaned)
@@ -115,7 +113,7 @@ fn join(lab: &mut Lab<'_>, ssid: &str, key: Option<&str>, old: Option<u64>) -> R
     if let Some(new) = id_of(&seen, ssid) {
         change(lab, "forget", &json!({"action": "forget", "id": new}))?;
     }
-    if let Some(hex) = secret(lab, HEX)? {
+    if let Some(hex) = lab.secret(HEX)? {
         change(lab, "hex", &json!({"action": "add", "ssid": ssid, "key": hex, "hex": true}))?;
     }
     if let Some(open) = lab.param(OPEN) {
@@ -159,11 +157,4 @@ fn clean(lab: &mut Lab<'_>, before: &Exchange) -> Result<(), Stop> {
         _ => {}
     }
     Ok(())
-}
-
-/// The first line of the tester's file, if there is one.
-fn secret(lab: &Lab<'_>, name: &str) -> Result<Option<String>, Stop> {
-    let Some(path) = lab.param(name) else { return Ok(None) };
-    let text = fs::read_to_string(path).map_err(|err| Stop::Skip(format!("--with {name}={path}: {err}")))?;
-    Ok(Some(text.lines().next().unwrap_or_default().to_string()))
 }
