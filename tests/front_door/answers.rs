@@ -94,6 +94,7 @@ fn a_stop_lets_answers_leave_and_takes_nobody_in() {
     until("it is in work", || house.world.seen.load(Ordering::SeqCst) == 2);
     let gate = house.gate.take().unwrap();
     let ended = gate.ended();
+    drop(house.listeners.take());
     let stopper = std::thread::spawn(move || gate.stop());
     // Its end tells that the gate has begun to stop.
     idle.assert_end();
