@@ -20,7 +20,7 @@ fn params() -> Vec<String> {
         "db.from" => "1700000000".into(),
         "db.to" => "1700000060".into(),
         "db.regs" | "db.net-register" => "0".into(),
-        "companion.address" => "127.0.0.1".into(),
+        "companion.address" | "companion.bind" => "127.0.0.1".into(),
         "clear.excess" | "auth.local-here" => "yes".into(),
         "homeplug.targets" => "00:b0:52:ba:be:57/ABCD-EFGH-IJKL-MNOP".into(),
         "auth.nonce-lifetime" => "0.1".into(),

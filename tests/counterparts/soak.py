@@ -8,6 +8,7 @@ Usage: soak.py [MINUTES] [SEED]     (twenty minutes by default)
 """
 
 import csv
+import json
 import os
 import random
 import statistics
@@ -21,7 +22,7 @@ from aiosmtpd.controller import Controller
 import soak_clients as clients
 import soak_record as record
 from certificates import Certificates
-from meter import ROOT, Meter, Tally, backup_text, chunks
+from meter import PASSWORD, ROOT, Meter, Tally, backup_text, chunks
 from remote_setup import Servers, free_port, modbus
 from sunspec_device import device_bytes
 
@@ -52,19 +53,16 @@ class Soak:
         self.old = record.Old(random.Random(seed + 1))
         self.modbus, self.smarthost = modbus(modbus_port), mail
         self.lives, self.down, self.last_token = 0, False, None
-        self.port = free_port()
-        config = {"listen": [f"127.0.0.1:{self.port}"], "tls": {"ca_file": ca_file}, "limits": LIMITS}
+        config = {"tls": {"ca_file": ca_file}, "limits": LIMITS}
         if os.getuid() == 0:
             config["user"] = NOBODY
         self.meter = Meter(demo=False, **config)
         let_pass(self.meter.dir)
-        self.fill()
-        # The same folder in bench mode, so that nothing of this machine is touched.
-        state, self.first_meter = self.meter.state, self.meter
-        self.meter = Meter(demo=True, state=state, **config)
+        self.meter.cli("user", "set", clients.VISITOR, stdin=PASSWORD)
 
-    def fill(self):
-        """Makes the old rows."""
+    def begin(self):
+        """Makes the old rows, and starts in bench mode, so that nothing of this machine is touched. Begun in that mode, the
+        service would have made rows of its own."""
         rows, counters = [], [0] * record.DISCRETE
         for at, increments in enumerate(self.old.first):
             counters = [it + more for it, more in zip(counters, increments)]
@@ -79,18 +77,22 @@ class Soak:
         self.old.first[0] = list(self.old.now[0])
         assert self.old.differences(self.meter.database()) == 0, "the first restore"
         assert self.meter.stop() == 0
+        with open(self.meter.config) as file:
+            config = json.load(file)
+        with open(self.meter.config, "w") as file:
+            json.dump({**config, "bench": True}, file)
+        self.meter.start()
 
     def disturbed(self, lives):
         """Whether the service was down at some moment since it had had so many lives."""
         return self.down or lives != self.lives
 
-    def kill(self, start=True):
+    def kill(self):
         self.down = True
         self.meter.kill()
-        if start:
-            self.lives += 1
-            self.meter.start()
-            self.down = False
+        self.lives += 1
+        self.meter.start()
+        self.down = False
 
     def reboot(self):
         """In bench mode the service starts anew by itself."""
@@ -245,7 +247,7 @@ def main():
         port = servers.pymodbus_tcp((1, 40000, servers.file(device_bytes([1, 103]))))
         soak = Soak(seconds, seed, port, f"localhost:{mail.port}", certificates.path("ca.pem"))
         try:
-            soak.meter.start()
+            soak.begin()
             with soak.meter.database() as connection:
                 counters = [it for (it,) in connection.execute("SELECT counter FROM register ORDER BY did")]
             writer = record.Writer(f"{soak.meter.state}/meter.db", seed, 0.1)
@@ -259,7 +261,6 @@ def main():
         finally:
             mail.stop()
             soak.meter.remove()
-            soak.first_meter.remove()
     tally.check("nobody met an error", not soak.tally.failures, soak.tally.failures[:10])
     tally.check("nothing panicked", "panicked" not in log, log[-2000:])
     tally.check(f"it was killed or rebooted {soak.lives - 1} times before the end", soak.lives >= 3)

@@ -262,10 +262,9 @@ class Retention(Database):
         self.expected = self.sums(it)
         it.start()
         self.nudge(it)
-        counts = [0, 1]
-        while counts[-1] != counts[-2] or ROWS // 2 < counts[-1]:
-            time.sleep(0.5)
-            counts.append(self.count(it))
+        wait_for(lambda: self.count(it) < ROWS // 2, within=60)
+        # All of it is one or two batches, and the rest of them come at once.
+        time.sleep(1)
         self.states = [it.rows()]
         it.end()
 

@@ -17,7 +17,7 @@ pub const MAX_REGISTERS: usize = 64;
 pub const DISCRETE: &str = "d";
 
 /// The version of all tables of the file, those of the operations too, kept in its `user_version`. Who changes a table adds
-/// a step to [`upgrade`].
+/// a step to `upgrade`.
 pub const VERSION: i64 = 2;
 
 /// Longest wait for another program's write lock.
