@@ -63,7 +63,7 @@ fn main() -> ExitCode {
     println!("|---|---|---|---|---|---|---|---|");
     let mut faults = Vec::new();
     if short {
-        let plan = Plan { quiet: Duration::from_secs(2), attack: Duration::from_millis(1000) };
+        let plan = Plan { quiet: Duration::from_secs(2), attack: Duration::from_millis(700) };
         faults.extend(house("all, one after the other, in the small machine", &confined.starter, &chosen, &plan));
     } else {
         let plan = Plan { quiet: Duration::from_millis(1500), attack: Duration::from_secs(4) };
