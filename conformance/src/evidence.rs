@@ -4,6 +4,7 @@ pub mod backup;
 mod exchange;
 pub mod refusal;
 pub mod status;
+mod tags;
 pub mod tokens;
 #[cfg(test)]
 pub mod testing;

@@ -319,6 +319,16 @@ mod tests {
     }
 
     #[test]
+    fn an_order_that_cannot_be_recorded_is_none() {
+        let place = Place::new();
+        let err = order(&place.0.join("nowhere"), &given()).unwrap_err();
+        assert!(
+            err.to_string().starts_with("Nothing was done: the order could not be recorded (No such file"),
+            "{err}"
+        );
+    }
+
+    #[test]
     fn bench_mode_removes_nothing_elsewhere() {
         let mut place = Place::new();
         place.1.bench = true;

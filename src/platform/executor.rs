@@ -1,4 +1,4 @@
-//! The executor: carries out requests from the list in [`super::message`] as the configuration says that it was started
+//! The executor: carries out requests from the list in `message` as the configuration says that it was started
 //! with. It speaks to the worker alone, over a socket that only these two have, and gets nothing from any network.
 //! Every request brings the socket for its own reply, and has a thread of its own, so that none waits for another.
 

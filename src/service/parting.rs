@@ -120,21 +120,22 @@ pub fn confine(config: &Config, settings: Option<&Path>, run_dir: &Path, user: O
     {
         log::warn!("{}: {err}; it must be readable to the service's user", path.display());
     }
-    let mut lacks = Vec::new();
-    let rules = rules(config, settings, run_dir);
-    let version = landlock::restrict(rules.iter().map(|it| (it.0.as_path(), it.1)))?;
-    if version.is_none() {
-        lacks.push("Landlock, so files are guarded by their rights alone");
-    }
-    let filtered = seccomp::is_known() && seccomp::restrict().map_err(|err| log::debug!("seccomp: {err}")).is_ok();
-    if !filtered {
-        lacks.push("seccomp filters, so system calls are guarded by capabilities alone");
-    }
-    for it in &lacks {
-        log::warn!("this kernel has no {it}");
-    }
-    log::debug!("uid {}, Landlock {version:?}, seccomp {filtered}", process::own_uid());
+    fence(&rules(config, settings, run_dir));
     Ok(())
+}
+
+/// What older kernels lack is done without, and said: a meter that does not serve would help nobody.
+fn fence(rules: &[(PathBuf, Access)]) {
+    match landlock::restrict(rules.iter().map(|it| (it.0.as_path(), it.1))) {
+        Ok(Some(version)) => log::debug!("files are fenced by Landlock, version {version}"),
+        Ok(None) => log::warn!("this kernel has no Landlock: files are guarded by their rights alone"),
+        Err(err) => log::warn!("Landlock fails ({err}): files are guarded by their rights alone"),
+    }
+    match seccomp::restrict() {
+        Ok(true) => log::debug!("system calls are filtered"),
+        Ok(false) => log::warn!("this kernel has no seccomp filters: system calls are guarded by capabilities alone"),
+        Err(err) => log::warn!("seccomp fails ({err}): system calls are guarded by capabilities alone"),
+    }
 }
 
 /// Everything that the worker opens once it is confined. Folders rather than files, where files are replaced: a rule holds
@@ -157,19 +158,23 @@ fn rules(config: &Config, settings: Option<&Path>, run_dir: &Path) -> Vec<(PathB
     for path in [settings, config.factory_users.as_deref(), config.tls.ca_file.as_deref(), resolv] {
         res.extend(path.into_iter().flat_map(folders_of).map(|it| (it, Access::Read)));
     }
-    // Adapters come and go, and each time their files are new ones.
+    // Adapters come and go, and each time their files are new ones, perhaps of other names behind the same link.
+    if !config.serial_ports.is_empty() {
+        res.push(("/dev".into(), Access::Device));
+    }
     for path in config.serial_ports.values() {
         res.extend(folders_of(path).into_iter().map(|it| (it, Access::Device)));
     }
     res
 }
 
-/// The folder that a path is in, and the one that it leads to if it is a link; also if that is not there yet.
+/// The folder that a path is in, and the one that it leads to if it is a link. For one that is not there yet it is the
+/// nearest above it that is, but not the root.
 fn folders_of(path: &Path) -> Vec<PathBuf> {
-    let above = |path: &Path| match path.parent() {
-        Some(parent) if parent.as_os_str().is_empty() => Some(PathBuf::from(".")),
-        Some(parent) => Some(parent.to_path_buf()),
-        None => None,
+    let above = |path: &Path| {
+        let named = path.ancestors().skip(1).filter(|it| *it != Path::new("/"));
+        let mut named = named.map(|it| if it.as_os_str().is_empty() { Path::new(".") } else { it });
+        named.find(|it| it.is_dir()).map(Path::to_path_buf)
     };
     let target = path.canonicalize().ok().or_else(|| {
         let link = std::fs::read_link(path).ok()?;
@@ -198,7 +203,9 @@ mod tests {
         std::fs::write(dir.join("run/resolv.conf"), "").unwrap();
         assert_eq!(real(folders_of(&dir.join("etc/resolv.conf"))), expect);
         assert_eq!(folders_of(&dir.join("run/resolv.conf")), [dir.join("run")]);
+        assert_eq!(folders_of(&dir.join("run/later/deep/file")), [dir.join("run")], "not there yet");
         assert_eq!(folders_of(Path::new("meterd.json"))[0], Path::new("."));
+        assert_eq!(folders_of(Path::new("/no-such-folder/file")), [] as [PathBuf; 0]);
         std::fs::remove_dir_all(dir.parent().unwrap()).unwrap();
     }
 }

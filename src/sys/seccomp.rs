@@ -9,6 +9,9 @@ use std::mem::offset_of;
 
 use super::check;
 
+#[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64", target_arch = "arm")))]
+compile_error!("calls have other numbers on each architecture: give seccomp and its list those of this one");
+
 /// What the filter sees of a call (`struct seccomp_data`).
 #[repr(C)]
 struct Data {
@@ -47,21 +50,22 @@ enum When {
     Lacks(u8, u32),
 }
 
-/// Whether this build knows the numbers of its architecture.
-pub fn is_known() -> bool {
-    cfg!(any(target_arch = "x86_64", target_arch = "aarch64", target_arch = "arm"))
-}
-
 /// Leaves this process, with every thread and process that it will start, the calls of a service that speaks to the
 /// network and keeps files: no other program, no process, no clock, no other user. To be called after
-/// [`super::caps::no_new_privileges`].
-pub fn restrict() -> io::Result<()> {
+/// [`super::caps::no_new_privileges`]. False if this kernel has no filters.
+pub fn restrict() -> io::Result<bool> {
     let mut program = program(&calls::allowed(std::process::id()), calls::REFUSED);
     let filter = libc::sock_fprog { len: program.len() as libc::c_ushort, filter: program.as_mut_ptr() };
     // On every thread, should there be more than one.
     let (mode, flags) = (libc::SECCOMP_SET_MODE_FILTER, libc::SECCOMP_FILTER_FLAG_TSYNC);
     // SAFETY: filter and program are live and of the sizes they say; the kernel copies them.
-    check(unsafe { libc::syscall(libc::SYS_seccomp, mode, flags, &raw const filter) } as libc::c_int).map(drop)
+    match check(unsafe { libc::syscall(libc::SYS_seccomp, mode, flags, &raw const filter) } as libc::c_int) {
+        Ok(0) => Ok(true),
+        // The number of a thread that has a filter of its own.
+        Ok(_) => Err(io::Error::other("a thread cannot take the filter")),
+        Err(err) if matches!(err.raw_os_error(), Some(libc::ENOSYS | libc::EINVAL)) => Ok(false),
+        Err(err) => Err(err),
+    }
 }
 
 fn program(allowed: &[Call], refused: &[libc::c_long]) -> Vec<libc::sock_filter> {

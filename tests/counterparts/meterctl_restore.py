@@ -17,7 +17,7 @@ from meterctl_tools import Ctl, wait_for
 from publisher import free_port
 
 REGISTERS = [("Grid", "P"), ("Solar", "P"), ("Rare", "P"), ("Door", "d")] + [(f"r{it}", "P") for it in range(8)]
-ROWS = 16_000
+ROWS = 12_000
 START = 1_600_000_000
 # So small that the file takes a dozen of them.
 CHUNK = "131072"
@@ -283,7 +283,7 @@ def memory(tally, folder):
     """A file of many times the memory that restoring it takes beyond what a small one takes."""
     peaks = []
     path = os.path.join(folder, "wide.txt")
-    for rows in (10, 20_000):
+    for rows in (10, 16_000):
         with open(path, "w") as file:
             file.write("meterd-backup,1\nts," + ",".join(f"r{it}:P" for it in range(64)) + "\n")
             for at in range(rows):

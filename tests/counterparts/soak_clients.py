@@ -16,6 +16,8 @@ from soak_record import DISCRETE, REGISTERS, ROWS, stamp
 # Seconds between acts, a tenth of what a busy installation has. Displays poll, a person looks, a script saves a backup.
 PAUSES = {"poll": 0.1, "registers": 1.0, "look": 2.0, "backup": 6.0, "login": 6.0, "database": 3.0}
 PAUSES |= {"clear": 6.0, "clock": 12.0, "remote": 12.0, "mail": 12.0, "fault": 1.0, "slow": 3.0, "full": 10.0}
+# Who logs out more often than the service can remember loses all tokens of that name, so not the name of all others.
+VISITOR = "visitor"
 # Base64 characters that an upload has sent when it stalls: with two of them there is no room left for a third.
 DATA_CHARS = 400_000
 STALLED = DATA_CHARS - 4000
@@ -60,12 +62,12 @@ class Actor(threading.Thread):
         super().__init__(name=name, daemon=True)
         self.soak, self.act, self.rng = run, act, random.Random(f"{seed} {name}")
         self.pause = PAUSES[name.split("-")[0]]
-        self.client = Client(run.port)
+        self.client = Client()
 
     def run(self):
         while not self.soak.over.is_set():
             before = time.monotonic()
-            lives = self.soak.lives
+            lives, self.client.port = self.soak.lives, self.soak.meter.port
             try:
                 self.act(self)
                 self.soak.tally.count(self.name)
@@ -81,6 +83,8 @@ class Actor(threading.Thread):
     def ask(self, method, path, body=None, **headers):
         """A request as the official client makes it: with the old token, and once more after a login if that has ended."""
         text = None if body is None else json.dumps(body)
+        # A service that was killed comes back on another port.
+        self.client.port = self.soak.meter.port
         for _ in range(2):
             if not self.client.token:
                 self.client.login()
@@ -124,7 +128,8 @@ def backup(actor):
 
 
 def login(actor):
-    """A person comes and goes; some mistype the password, which costs that address a while."""
+    """A person comes and goes."""
+    actor.client.user = VISITOR
     actor.client.login()
     assert "save" in actor.call("GET", "/auth/rights")["rights"]
     actor.call("GET", "/auth/logout")

@@ -93,7 +93,8 @@ def draw(pictures):
     spans = []
     for y, runs in enumerate(lines):
         parts = "".join(
-            f'<tspan fill="{COLOURS.get(colour, COLOURS["default"])}">{html.escape(text)}</tspan>' for colour, text in runs
+            f'<tspan fill="{COLOURS.get(colour, COLOURS["default"])}">{html.escape(text)}</tspan>'
+            for colour, text in runs
         )
         if parts:
             spans.append(f'<text x="12" y="{20 * y + 27}" xml:space="preserve">{parts}</text>')

@@ -7,7 +7,7 @@ import shutil
 import sqlite3
 import time
 
-from scenario import PASSWORD, Refused, Scenario, wait_for
+from scenario import Refused, Scenario, wait_for
 from meter import backup_text, chunks
 
 REGISTERS = [("A", "P"), ("A+", "P"), ("B", "P"), ("B+", "P"), ("V", "V"), ("T", "d")]
@@ -209,7 +209,7 @@ class Cancel(Database):
 class Excess(Database):
     """What a remote device had counted is added to the record, once."""
 
-    name = "clear excess"
+    name = "clear-excess"
     bodies = ("excess",)
 
     def furnish(self, service):
@@ -262,10 +262,9 @@ class Retention(Database):
         self.expected = self.sums(it)
         it.start()
         self.nudge(it)
-        counts = [0, 1]
-        while counts[-1] != counts[-2] or ROWS // 2 < counts[-1]:
-            time.sleep(0.5)
-            counts.append(self.count(it))
+        wait_for(lambda: self.count(it) < ROWS // 2, within=60)
+        # All of it is one or two batches, and the rest of them come at once.
+        time.sleep(1)
         self.states = [it.rows()]
         it.end()
 
@@ -360,7 +359,7 @@ SCENARIOS = {
     "split": lambda: Database("split", [SPLIT]),
     "checkpoint": lambda: Checkpoint("checkpoint", [ZERO, SPLIT]),
     "cancel": lambda: Cancel("cancel", [*restores(), SPLIT, ZERO]),
-    "clear excess": Excess,
+    "clear-excess": Excess,
     "retention": Retention,
     "ingest": Ingest,
 }

@@ -6,7 +6,6 @@ The clock is set on disk.c's disk alone; that the service could not set the mach
 
 import os
 import subprocess
-import sys
 import threading
 import time
 

@@ -4,7 +4,6 @@ run undisturbed once, and judged after every kind of fault."""
 import json
 import os
 import shutil
-import subprocess
 import sys
 import tempfile
 import time

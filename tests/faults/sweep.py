@@ -9,12 +9,12 @@ Usage: sweep.py [--cuts N] [--errors N] [--seed N] [SCENARIO...]      (N points 
 """
 
 import argparse
+import collections
 import errno
 import hashlib
 import http.client
 import json
 import os
-import shutil
 import sys
 import threading
 import time
@@ -23,6 +23,7 @@ import traceback
 import database
 import disk
 import files
+import orders
 from meter import Client, Tally
 
 # How many outcomes of a cut at one point are tried, by what survives of it.
@@ -34,46 +35,49 @@ ERRORS = {
     "EROFS": (disk.FROM_THEN_ON, errno.EROFS),
 }
 # One of these is in every error: what failed, in words or by the API's own tag.
-CLEAR = ("room", "I/O error", "Input/output", "Read-only", "readonly", "No space", "disk", "WRITE_FAILED", "full", "open database", "could not be recorded")
+CLEAR = ("room", "I/O error", "Input/output", "Read-only", "readonly", "No space", "full", "disk", "WRITE_FAILED")
+CLEAR += ("open database", "could not be recorded")
 # A quick request needs no disk; the rest is a busy machine.
 QUICK = 5.0
 
 
 class Course:
-    """An undisturbed run of a scenario: what changed on the disk, and what was told when."""
+    """An undisturbed run of a scenario: what changed on the disk, and between which changes something was told."""
 
     def __init__(self, scenario, under):
         self.scenario = scenario
         scenario.prepare()
         under.lay(scenario.image)
         self.inodes = dict(under.inodes)
-        self.told = act(scenario, under)
+        it = scenario.service(under.root, under.env)
+        try:
+            act(scenario, under, it)
+            if scenario.stops and it.is_up():
+                it.stop()
+        finally:
+            it.end()
         self.trace = disk.read_trace(under.trace)
         self.changes = under.control.calls
 
     def replay(self):
         return disk.Replay(self.scenario.image, self.inodes)
 
+    def told(self):
+        return [json.loads(it.data) for it in self.trace if it.kind == "M"]
 
-def act(scenario, under, service=None):
-    """Runs the course on the disk; what was said."""
+
+def act(scenario, under, service):
+    """Runs the course with a service on the disk; what was said."""
     told = []
-    it = service or scenario.service(under.root, under.env)
 
     def say(**what):
         told.append(what)
-        under.mark(what, it.local_port if it.is_up() else 0)
+        under.mark(what, service.local_port if service.is_up() else 0)
 
-    try:
-        if scenario.serves:
-            it.start()
-            it.login()
-        scenario.act(it, say)
-        if scenario.stops and it.is_up() and service is None:
-            it.stop()
-    finally:
-        if service is None:
-            it.end()
+    if scenario.serves:
+        service.start()
+        service.login()
+    scenario.act(service, say)
     return told
 
 
@@ -116,6 +120,17 @@ def is_complete(course, under):
     place = os.path.join(under.dir, "point")
     replay.cut("killed", disk.chance(0), place)
     return digest(place) == digest(under.root)
+
+
+def is_noticed(course, under):
+    """Whether a disk that had synced nothing at all is found out, where anything was promised."""
+    replay = course.replay()
+    for change in course.trace:
+        if change.kind not in "sdSM":
+            replay.step(change)
+    place = os.path.join(under.dir, "point")
+    replay.cut("forgets", disk.chance(0), place)
+    return not course.told() or bool(judge(course.scenario, place, course.told()))
 
 
 def cuts(course, under, wanted, seed):
@@ -241,6 +256,14 @@ def errors(course, under, wanted, seed):
     return counts, restarts, wrong
 
 
+def report(counts):
+    return ", ".join(f"{n} {kind}" for kind, n in counts.items() if n)
+
+
+def shorten(wrong):
+    return "\n".join(wrong[:4]) + f"\n{len(wrong)} in all"
+
+
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--cuts", type=int, default=0)
@@ -249,24 +272,26 @@ def main():
     parser.add_argument("scenarios", nargs="*")
     wanted = parser.parse_args()
     sys.stdout.reconfigure(line_buffering=True)
-    tally, under = Tally(), disk.Disk()
-    known = {**database.SCENARIOS, **files.SCENARIOS}
+    known = {**database.SCENARIOS, **files.SCENARIOS, **orders.SCENARIOS}
+    tally, under, totals = Tally(), disk.Disk(), collections.Counter()
     for name in wanted.scenarios or known:
         scenario = known[name]()
         begun = time.monotonic()
-        course = Course(scenario, under)
-        print(f"{name}: {len(course.trace)} records, {course.changes} changes, told {course.told}")
-        tally.check(f"{name}: the trace is complete", is_complete(course, under))
-        if wanted.cuts >= 0:
+        try:
+            course = Course(scenario, under)
+            tally.check(f"{name}: the trace of {course.changes} changes is complete", is_complete(course, under))
+            tally.check(f"{name}: a disk without any sync would be noticed", is_noticed(course, under))
             counts, wrong = cuts(course, under, wanted.cuts, wanted.seed)
-            tally.check(f"{name}: {sum(counts.values())} cuts", not wrong, "\n".join(wrong[:4]) + f"\n{len(wrong)} in all")
-            print(f"figure: {name}: {counts}")
-        if wanted.errors >= 0:
+            tally.check(f"{name}: the power fails {sum(counts.values())} times ({report(counts)})", not wrong, shorten(wrong))
+            totals.update(cuts=sum(counts.values()), wrong=len(wrong))
             counts, restarts, wrong = errors(course, under, wanted.errors, wanted.seed)
-            tally.check(f"{name}: {sum(counts.values())} errors", not wrong, "\n".join(wrong[:4]) + f"\n{len(wrong)} in all")
-            print(f"figure: {name}: {counts}, {restarts} restarts")
-        print(f"figure: {name}: {time.monotonic() - begun:.0f} s")
-        scenario.remove()
+            text = f"{name}: the disk fails {sum(counts.values())} times ({report(counts)}), {restarts} times at its start"
+            tally.check(text, not wrong, shorten(wrong))
+            totals.update(errors=sum(counts.values()), wrong=len(wrong))
+        finally:
+            scenario.remove()
+        print(f"{name}: {time.monotonic() - begun:.0f} s")
+    print(f"figure: {totals['cuts']} power cuts and {totals['errors']} failing disks, {totals['wrong']} of them with a fault left")
     under.remove()
     tally.close()
 

@@ -143,6 +143,7 @@ class Vm:
             probe.bind(("127.0.0.1", 0))
             self.api.port = probe.getsockname()[1]
         self.boot = self.known_boot = None
+        self.boots = 0
         self.buffer = b""
         for it in ("console", "link.guest", "agent"):
             if os.path.exists(self.path(it)):
@@ -277,6 +278,7 @@ class Vm:
         words = line.decode(errors="replace").split()
         if words[:1] == ["READY"]:
             self.boot = words[1]
+            self.boots += 1
             self.uptime = float(words[2])
         return words
 

@@ -4,6 +4,7 @@
 use serde_json::Value;
 
 use super::{Transcript, masked};
+use crate::http::Fault;
 
 /// A shorter secret would be found in every other word, and is soon guessed anyway.
 const SHORTEST: usize = 4;
@@ -17,7 +18,7 @@ impl Transcript {
         // The longest first: one may be a part of another.
         secrets.sort_by_key(|it| std::cmp::Reverse(it.len()));
         secrets.dedup();
-        let plain = |text: &str| secrets.iter().fold(text.to_string(), |text, it| text.replace(it.as_str(), "***"));
+        let plain = |text: &str| secrets.iter().fold(text.to_string(), |text, it| without(&text, it));
         let bytes = |bytes: &mut Vec<u8>| {
             *bytes = match std::str::from_utf8(bytes) {
                 Ok(text) => plain(&masked(text, false)).into_bytes(),
@@ -30,10 +31,14 @@ impl Transcript {
         };
         for it in &mut self.exchanges {
             bytes(&mut it.sent);
-            if let Ok(reply) = &mut it.answer {
-                bytes(&mut reply.body);
-                bytes(&mut reply.extra);
-                reply.headers.iter_mut().for_each(|it| it.1 = plain(&it.1));
+            match &mut it.answer {
+                Ok(reply) => {
+                    bytes(&mut reply.body);
+                    bytes(&mut reply.extra);
+                    reply.headers.iter_mut().for_each(|it| it.1 = plain(&it.1));
+                }
+                Err(Fault::Malformed(why) | Fault::Unreachable(why)) => *why = plain(why),
+                Err(_) => {}
             }
         }
         self.facts.values_mut().for_each(|it| each_text(it, &plain));
@@ -53,6 +58,18 @@ pub fn forms(secret: &str) -> Vec<String> {
     res
 }
 
+/// The text with `***` for the secret. A member's name stays, even if the password is no better than such a word.
+fn without(text: &str, secret: &str) -> String {
+    let mut parts = text.split(secret);
+    let mut res = parts.next().unwrap_or_default().to_string();
+    for part in parts {
+        let is_name = part.trim_start_matches('\\').starts_with("\":");
+        res.push_str(if is_name { secret } else { "***" });
+        res.push_str(part);
+    }
+    res
+}
+
 fn each_text(value: &mut Value, change: &dyn Fn(&str) -> String) {
     match value {
         Value::String(text) => *text = change(text),
@@ -68,6 +85,14 @@ mod tests {
 
     use crate::evidence::testing::{exchange, transcript};
     use crate::http::Fault;
+
+    #[test]
+    fn a_password_that_is_a_word_of_the_api_spoils_no_reply() {
+        let mut run = transcript("a", [("x", 200, r#"{"status":"OK","error":"the status is status"}"#)]);
+        run.secrets = vec!["status".into()];
+        let body = &run.sealed().exchanges[0].answer.as_ref().unwrap().body.clone();
+        assert_eq!(String::from_utf8_lossy(body), r#"{"status":"OK","error":"the *** is ***"}"#);
+    }
 
     #[test]
     fn no_secret_is_left_in_whatever_words_it_came_back() {

@@ -189,14 +189,14 @@ fn outcome(mutant: &Mutant, said: Result<Verdicts, String>, healthy: &Verdicts, 
 }
 
 fn choice() -> Result<Choice, String> {
-    let mut res = Choice { all_rules: false, jobs: 4, names: Vec::new() };
+    let (mut res, mut jobs) = (Choice { all_rules: false, jobs: 6, names: Vec::new() }, None);
     let mut args = std::env::args().skip(1);
     while let Some(arg) = args.next() {
         match arg.as_str() {
             "--all" => res.all_rules = true,
             "--jobs" => {
                 let number = args.next().and_then(|it| it.parse().ok()).filter(|it| (1..=16).contains(it));
-                res.jobs = number.ok_or("--jobs needs a number from 1 to 16")?;
+                jobs = Some(number.ok_or("--jobs needs a number from 1 to 16")?);
             }
             // What `cargo test` may hand over for harnesses of its own.
             "--quiet" | "-q" => {}
@@ -204,6 +204,8 @@ fn choice() -> Result<Choice, String> {
             other => return Err(format!("no mutant's name begins with {other}")),
         }
     }
+    // All rules mostly wait.
+    res.jobs = jobs.unwrap_or(if res.all_rules { 12 } else { res.jobs });
     Ok(res)
 }
 

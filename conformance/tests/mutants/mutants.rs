@@ -126,6 +126,13 @@ fn ordered(call: Message, meter: &Meter, path: &str, change: impl FnOnce(&mut Ma
     if good { meter.ask(&call.members(change)) } else { meter.ask(&call) }
 }
 
+/// Changes a member, where there is one.
+fn change(members: &mut Map<String, Value>, name: &str, to: impl FnOnce(&Value) -> Value) {
+    if let Some(value) = members.get_mut(name) {
+        *value = to(value);
+    }
+}
+
 /// Changes the members of every operation's status.
 fn status(call: Message, meter: &Meter, change: impl FnOnce(&mut Map<String, Value>)) -> Message {
     at(call, meter, "/sys/status/", |it| {

@@ -2,9 +2,9 @@
 
 use std::path::PathBuf;
 
-use clap::{ArgGroup, Args, CommandFactory, Parser, Subcommand, ValueEnum};
-use clap_complete::Shell;
+use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
 
+use super::documents::Shells;
 use super::failure::EXIT_CODES;
 use super::moment::Moment;
 
@@ -34,8 +34,9 @@ pub struct Line {
 #[derive(Args)]
 #[command(next_help_heading = "Common options")]
 pub struct Common {
-    /// Where the meter is: meter.local, http://192.168.1.20:8080, https://meter.example/api
+    // Not a doc comment, because rustdoc would make links of it.
     #[arg(long, global = true, env = "METERCTL_URL", value_name = "URL")]
+    #[arg(help = "Where the meter is: meter.local, http://192.168.1.20:8080, https://meter.example/api")]
     pub url: Option<String>,
     /// The account to log in with
     #[arg(long, global = true, env = "METERCTL_USER", value_name = "USER", default_value = "owner")]
@@ -148,7 +149,6 @@ pub enum Command {
     /// Print completions for a shell: source <(meterctl completions bash)
     Completions {
         /// The shell
-        #[arg(value_parser = clap::builder::EnumValueParser::<Shells>::new())]
         shell: Shells,
     },
     /// Print the man page: meterctl man | man -l -
@@ -401,27 +401,4 @@ pub enum Update {
         #[command(flatten)]
         detach: Detach,
     },
-}
-
-/// Shells with completions.
-#[derive(Clone, Copy, ValueEnum)]
-pub enum Shells {
-    /// bash
-    Bash,
-    /// zsh
-    Zsh,
-    /// fish
-    Fish,
-}
-
-/// Completions for a shell.
-pub fn completions(shell: Shells) -> Vec<u8> {
-    let shell = match shell {
-        Shells::Bash => Shell::Bash,
-        Shells::Zsh => Shell::Zsh,
-        Shells::Fish => Shell::Fish,
-    };
-    let mut out = Vec::new();
-    clap_complete::generate(shell, &mut Line::command(), "meterctl", &mut out);
-    out
 }

@@ -3,6 +3,8 @@
 
 use std::fmt;
 
+use serde_json::Value;
+
 /// The kinds of failure that a script can tell apart by the exit code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
@@ -66,12 +68,14 @@ pub struct Failure {
     pub text: String,
     /// What to do next, as a sentence.
     pub hint: Option<String>,
+    /// The last status of the operation that failed, whose result may say more.
+    pub operation: Option<Value>,
 }
 
 impl Failure {
     /// A failure without advice.
     pub fn new(kind: Kind, text: impl Into<String>) -> Failure {
-        Failure { kind, text: text.into(), hint: None }
+        Failure { kind, text: text.into(), hint: None, operation: None }
     }
 
     /// The same with advice, unless it has some already.

@@ -8,12 +8,14 @@
 mod args;
 mod backup;
 mod commands;
+mod documents;
 mod failure;
 mod http;
 mod interrupt;
-mod man;
+mod login;
 mod moment;
 mod prompt;
+mod replies;
 mod session;
 mod state;
 mod terminal;
@@ -61,17 +63,18 @@ fn main() -> ExitCode {
 
 fn run(line: &Line, terminal: &Terminal) -> Result<(), Failure> {
     match &line.command {
-        Command::Completions { shell } => terminal.raw(&args::completions(*shell)),
+        Command::Completions { shell } => terminal.raw(&documents::completions(*shell)),
         Command::Man => {
-            let page = man::page().map_err(|err| Failure::new(Kind::Failed, format!("The man page: {err}.")))?;
+            let page =
+                documents::man_page().map_err(|err| Failure::new(Kind::Failed, format!("The man page: {err}.")))?;
             terminal.raw(&page)
         }
         Command::Restore(args) if args.check => restore::check(terminal, args),
-        command => on_a_meter(command, &mut session(&line.common, terminal)?),
+        command => on_a_meter(command, &mut connect(&line.common, terminal)?),
     }
 }
 
-fn session<'a>(common: &'a Common, terminal: &'a Terminal) -> Result<Session<'a>, Failure> {
+fn connect<'a>(common: &'a Common, terminal: &'a Terminal) -> Result<Session<'a>, Failure> {
     let Some(url) = &common.url else {
         return Err(
             Failure::new(Kind::Usage, "Which meter?").hint("Say --url http://meter.local, or set METERCTL_URL.")
@@ -94,7 +97,7 @@ fn on_a_meter(command: &Command, session: &mut Session) -> Result<(), Failure> {
         Command::Logout => account::logout(session),
         Command::Whoami => account::whoami(session),
         Command::Reboot { wait } => power::reboot(session, *wait),
-        Command::SetTime { when } => power::set_time(session, when.as_deref()),
+        Command::SetTime { when } => device::set_time(session, when.as_deref()),
         Command::Restore(args) => restore::run(session, args),
         Command::Backup(args) => database::backup(session, args),
         Command::Zero(args) => database::rework(session, "zero", args),

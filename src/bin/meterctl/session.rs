@@ -1,18 +1,17 @@
-//! A login that lasts: every request carries the token, a token that is refused is replaced once, and what a reply says
-//! becomes a value or a failure in words. Meters differ in how they refuse; all ways are read here and nowhere else.
+//! A login that lasts: every request carries the token, and a token that is refused is replaced once. What may be sent twice
+//! can be sent patiently, over a link that fails or to a meter that starts anew.
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use base64::Engine;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use md5::{Digest, Md5};
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value, json};
+use serde_json::Value;
 
 use super::failure::{Failure, Kind};
 use super::http::{Http, Lost, Reply, Request, reader};
 use super::interrupt;
+use super::login::{Challenge, lifetime};
 use super::prompt::{Secret, Source};
+use super::replies::{busy, error_of, judge, moved};
 use super::state::{self, State};
 use super::terminal::Terminal;
 
@@ -281,15 +280,7 @@ impl<'a> Session<'a> {
         let password = self.asked.as_ref().map_or("", Secret::expose);
         let random =
             state::random::<16>().map_err(|err| Failure::new(Kind::Failed, format!("/dev/urandom: {err}.")))?;
-        let client_nonce = state::hex(&random);
-        let ha1 = md5(&[self.user, &challenge.realm, password]);
-        let body = json!({
-            "rlm": challenge.realm,
-            "usr": self.user,
-            "nnc": challenge.nonce,
-            "cnnc": client_nonce,
-            "hash": md5(&[&ha1, &challenge.nonce, &client_nonce]),
-        });
+        let body = challenge.answer(self.user, password, &state::hex(&random));
         let reply = self.send(Request::post("/auth/login", body.to_string().as_bytes()), None)?;
         if let Some(failure) = busy(&reply) {
             return Err(failure);
@@ -321,178 +312,6 @@ pub enum Liveness {
     Down,
 }
 
-/// What a login answers to.
-struct Challenge {
-    realm: String,
-    nonce: String,
-}
-
-impl Challenge {
-    fn of(json: &Value) -> Option<Challenge> {
-        let text = |name: &str| Some(json.get(name)?.as_str()?.to_string());
-        Some(Challenge { realm: text("rlm")?, nonce: text("nnc")? })
-    }
-}
-
-/// MD5 of parts with colons between, as lower-case hexadecimal text. MD5 is the API's choice.
-fn md5(parts: &[&str]) -> String {
-    state::hex(&Md5::digest(parts.join(":")))
-}
-
 fn now() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
-}
-
-/// Seconds that a token says it is good for; a number or a string of one.
-fn lifetime(jwt: &str) -> Option<u64> {
-    let payload = URL_SAFE_NO_PAD.decode(jwt.split('.').nth(1)?.trim_end_matches('=')).ok()?;
-    let payload: Map<String, Value> = serde_json::from_slice(&payload).ok()?;
-    let seconds = payload.get("ltm")?;
-    let seconds = seconds.as_u64().or_else(|| seconds.as_str()?.parse().ok())?;
-    (1..=86_400).contains(&seconds).then_some(seconds)
-}
-
-/// The text of an `error` member, which some send as null when there is none and some as an object.
-fn error_of(json: &Value) -> Option<String> {
-    match json.get("error")? {
-        Value::Null => None,
-        Value::String(text) => Some(text.clone()),
-        other => Some(other.to_string()),
-    }
-}
-
-/// A meter that is there but asks to come back later.
-fn busy(reply: &Reply) -> Option<Failure> {
-    let wait = reply.retry_after.map_or_else(String::new, |it| format!(" for {it} s"));
-    let said = error_of(&reply.json).unwrap_or_default();
-    match reply.status {
-        // Too many failed logins: to go on trying would make it worse.
-        429 => Some(
-            Failure::new(Kind::Login, format!("The meter wants no more logins{wait}: {said}"))
-                .hint("Wait that long, then log in with the right password."),
-        ),
-        502..=504 => Some(
-            Failure::new(Kind::Unreachable, format!("The meter is busy or going down{wait}: {said}"))
-                .hint("Nothing was done; try again a little later."),
-        ),
-        _ => None,
-    }
-}
-
-fn moved(reply: &Reply) -> Option<Failure> {
-    let location = reply.location.as_deref().filter(|_| (300..400).contains(&reply.status))?;
-    let base = location.split("/auth/").next().unwrap_or(location);
-    Some(
-        Failure::new(Kind::Usage, format!("The meter is elsewhere: it points to {location}."))
-            .hint(format!("Say --url {base}")),
-    )
-}
-
-/// What a reply says: its object, or why not.
-fn judge(path: &str, reply: Reply) -> Result<Value, Failure> {
-    if let Some(failure) = busy(&reply).or_else(|| moved(&reply)) {
-        return Err(failure);
-    }
-    let path = path.split('?').next().unwrap_or(path);
-    let error = error_of(&reply.json);
-    match (reply.status, error) {
-        (200..=299, None) if reply.json.is_null() => {
-            Err(Failure::new(Kind::Failed, format!("{path} gave no JSON but {:?}.", reply.text)))
-        }
-        (200..=299, None) => Ok(reply.json),
-        (200..=299, Some(text)) => Err(Failure::new(Kind::Failed, sentence(&text)).with(&reply.json)),
-        (401 | 403, error) => {
-            let text = error.unwrap_or_else(|| "it gives no reason.".into());
-            Err(Failure::new(Kind::Login, format!("This account may not use {path}: {text}"))
-                .hint("See its rights with meterctl whoami; log in as somebody with the right save."))
-        }
-        (404 | 405 | 501, error) => {
-            let text = error.map_or_else(String::new, |it| format!(" ({})", it.trim_end_matches('.')));
-            Err(Failure::new(Kind::Lacking, format!("This meter does not offer {path}{text}.")))
-        }
-        (413, _) => {
-            Err(Failure::new(Kind::Failed, "The meter takes no body of this size.").hint("Try a smaller --chunk."))
-        }
-        (status, Some(text)) => {
-            Err(Failure::new(Kind::Failed, format!("{} ({status})", sentence(&text))).with(&reply.json))
-        }
-        (status, None) => {
-            Err(Failure::new(Kind::Failed, format!("{path} was answered {status}: {}", reply.text.trim())))
-        }
-    }
-}
-
-fn sentence(text: &str) -> String {
-    let text = text.trim();
-    if text.ends_with(['.', '!', '?']) { text.into() } else { format!("{text}.") }
-}
-
-impl Failure {
-    /// Names the operation that a refusal belongs to, if it has one.
-    fn with(self, json: &Value) -> Failure {
-        match json.get("token").and_then(Value::as_str) {
-            Some(token) => self.hint(format!("More: meterctl status {token}")),
-            None => self,
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn reply(status: u16, text: &str) -> Reply {
-        let json = serde_json::from_str(text).unwrap_or(Value::Null);
-        Reply { status, json, text: text.into(), retry_after: None, location: None }
-    }
-
-    #[test]
-    fn the_digest_is_the_one_of_the_documentation() {
-        assert_eq!(md5(&["jane", "domain", "secret"]), "251910de04f5eab86859939167d4fded");
-    }
-
-    #[test]
-    fn every_way_to_refuse_is_read() {
-        for (status, body, kind) in [
-            (200, r#"{"status":"OK"}"#, None),
-            (200, r#"{"status":"OK","error":null}"#, None),
-            (204, "true", None),
-            (200, "", Some(Kind::Failed)),
-            (200, r#"{"error":"regs: there is no register 9"}"#, Some(Kind::Failed)),
-            (400, r#"{"error":"Bad Request"}"#, Some(Kind::Failed)),
-            (400, r#"{"error":{"code":"x"}}"#, Some(Kind::Failed)),
-            (500, "oops", Some(Kind::Failed)),
-            (401, r#"{"rlm":"r","nnc":"n","error":"no right"}"#, Some(Kind::Login)),
-            (403, "", Some(Kind::Login)),
-            (404, r#"{"error":"no such resource"}"#, Some(Kind::Lacking)),
-            (404, "<html>", Some(Kind::Lacking)),
-            (501, "", Some(Kind::Lacking)),
-            (503, "", Some(Kind::Unreachable)),
-        ] {
-            let got = judge("/cmd/db", reply(status, body)).err().map(|it| it.kind);
-            assert_eq!(got, kind, "{status} {body}");
-        }
-    }
-
-    #[test]
-    fn a_redirect_says_where_to() {
-        let reply = Reply { location: Some("https://m/api/auth/rights".into()), ..reply(301, "") };
-        let failure = judge("/auth/rights", reply).unwrap_err();
-        assert_eq!(failure.hint.as_deref(), Some("Say --url https://m/api"));
-    }
-
-    #[test]
-    fn lifetimes_may_be_numbers_or_strings() {
-        let token = |payload: &str| format!("e30.{}.x", URL_SAFE_NO_PAD.encode(payload));
-        for (payload, expect) in [
-            (r#"{"ltm":600}"#, Some(600)),
-            (r#"{"ltm":"300"}"#, Some(300)),
-            ("{}", None),
-            (r#"{"ltm":0}"#, None),
-            ("x", None),
-        ] {
-            assert_eq!(lifetime(&token(payload)), expect, "{payload}");
-        }
-        assert_eq!(lifetime("no-token"), None);
-    }
 }

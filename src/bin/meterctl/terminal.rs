@@ -84,12 +84,33 @@ impl Terminal {
             if let Some(hint) = &failure.hint {
                 object["hint"] = json!(hint);
             }
-            println!("{object}");
+            if let Some(operation) = &failure.operation {
+                object["operation"] = operation.clone();
+            }
+            // If nobody reads it, the exit code still tells.
+            let _ = self.raw(format!("{object}\n").as_bytes());
             return;
+        }
+        if let Some(result) = failure.operation.as_ref().and_then(|it| it.get("result")) {
+            self.said_on_the_way(result);
         }
         eprintln!("{} {}", self.coloured("1;31", "meterctl:"), failure.text);
         if let Some(hint) = &failure.hint {
             eprintln!("          {hint}");
+        }
+    }
+
+    /// What an operation had to say before it failed, unless people have seen it come.
+    fn said_on_the_way(&self, result: &Value) {
+        let trace = result.get("trace").and_then(Value::as_array);
+        match (result.get("log").and_then(Value::as_str), trace) {
+            (Some(_), _) | (_, Some(_)) if self.chatty => {}
+            (Some(log), _) => eprintln!("{}", log.trim_end()),
+            (_, Some(trace)) => {
+                trace.iter().filter_map(|it| it.get("msg")?.as_str()).for_each(|it| eprintln!("{it}"));
+            }
+            _ if result.is_null() => {}
+            _ => eprintln!("{}", serde_json::to_string_pretty(result).unwrap_or_default()),
         }
     }
 

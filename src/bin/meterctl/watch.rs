@@ -74,7 +74,7 @@ impl Status {
         let Some((tag, args)) = &self.error else { return Ok(()) };
         let (text, hint) = words::error(tag, args);
         let kind = if tag == "CANCELED" { Kind::Cancelled } else { Kind::Failed };
-        let failure = Failure::new(kind, text);
+        let failure = Failure { operation: Some(self.json.clone()), ..Failure::new(kind, text) };
         Err(match hint {
             Some(hint) => failure.hint(hint),
             None => failure,

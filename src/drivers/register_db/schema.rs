@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use rusqlite::{Connection, OpenFlags, OptionalExtension, Transaction, TransactionBehavior, params};
 
-use super::{DbError, text};
+use super::{DbError, Fault, text};
+use crate::sys::fs::sync_dir;
 
 /// Registers that a database may have.
 pub const MAX_REGISTERS: usize = 64;
@@ -16,7 +17,7 @@ pub const MAX_REGISTERS: usize = 64;
 pub const DISCRETE: &str = "d";
 
 /// The version of all tables of the file, those of the operations too, kept in its `user_version`. Who changes a table adds
-/// a step to [`upgrade`].
+/// a step to `upgrade`.
 pub const VERSION: i64 = 2;
 
 /// Longest wait for another program's write lock.
@@ -81,6 +82,7 @@ pub fn open(path: &Path) -> Result<Connection, DbError> {
         upgrade(&tx)?;
         tx.commit()?;
     }
+    keep_log(path)?;
     Ok(conn)
 }
 
@@ -117,6 +119,14 @@ fn add_column(tx: &Transaction, table: &str, column: &str) -> Result<(), DbError
         tx.execute_batch(&format!("ALTER TABLE {table} ADD COLUMN {column} INTEGER NOT NULL DEFAULT 0"))?;
     }
     Ok(())
+}
+
+/// Makes the names of database and log durable, of which each open may have made the second. SQLite tries to, and does not
+/// look whether that went well; a log whose name is lost in a power cut takes everything along that was committed to it.
+fn keep_log(path: &Path) -> Result<(), DbError> {
+    let dir = path.parent().filter(|it| !it.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let failed = |err: std::io::Error| DbError::Sqlite { fault: Fault::Write, reached: None, text: err.to_string() };
+    sync_dir(dir).map_err(failed)
 }
 
 fn configure(conn: &Connection) -> Result<(), DbError> {

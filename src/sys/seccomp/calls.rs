@@ -13,7 +13,6 @@ const ALWAYS: &[c_long] = &[
     libc::SYS_clock_gettime,
     libc::SYS_clock_nanosleep,
     libc::SYS_nanosleep,
-    libc::SYS_clock_getres,
     libc::SYS_gettimeofday,
     libc::SYS_restart_syscall,
     // Reading and writing what is open.
@@ -25,38 +24,26 @@ const ALWAYS: &[c_long] = &[
     libc::SYS_pwrite64,
     libc::SYS_lseek,
     libc::SYS_close,
-    libc::SYS_dup,
-    libc::SYS_dup3,
     libc::SYS_fcntl,
     libc::SYS_flock,
     libc::SYS_fsync,
     libc::SYS_fdatasync,
     libc::SYS_sync,
     libc::SYS_ftruncate,
-    libc::SYS_fallocate,
-    libc::SYS_copy_file_range,
-    libc::SYS_sendfile,
-    libc::SYS_splice,
     // Files and folders, as far as Landlock and their rights let.
     libc::SYS_openat,
     libc::SYS_statx,
     libc::SYS_fstat,
     libc::SYS_faccessat,
-    libc::SYS_faccessat2,
     libc::SYS_readlinkat,
     libc::SYS_getdents64,
     libc::SYS_unlinkat,
     libc::SYS_renameat,
-    libc::SYS_renameat2,
     libc::SYS_mkdirat,
     libc::SYS_fchmod,
-    libc::SYS_fchmodat,
     libc::SYS_fchown,
-    libc::SYS_utimensat,
     libc::SYS_statfs,
-    libc::SYS_fstatfs,
     libc::SYS_getcwd,
-    libc::SYS_umask,
     // Sockets.
     libc::SYS_accept4,
     libc::SYS_recvfrom,
@@ -83,6 +70,7 @@ const ALWAYS: &[c_long] = &[
     libc::SYS_gettid,
     libc::SYS_getpid,
     libc::SYS_set_robust_list,
+    libc::SYS_set_tid_address,
     libc::SYS_rseq,
     libc::SYS_membarrier,
     libc::SYS_sched_yield,
@@ -96,8 +84,6 @@ const ALWAYS: &[c_long] = &[
     libc::SYS_getrandom,
     libc::SYS_getuid,
     libc::SYS_geteuid,
-    libc::SYS_getgid,
-    libc::SYS_getegid,
     libc::SYS_uname,
     libc::SYS_sysinfo,
     libc::SYS_prlimit64,
@@ -116,12 +102,10 @@ const OLDER: &[c_long] = &[
     libc::SYS_rename,
     libc::SYS_mkdir,
     libc::SYS_rmdir,
-    libc::SYS_chmod,
     libc::SYS_poll,
-    libc::SYS_accept,
 ];
 #[cfg(target_arch = "aarch64")]
-const OLDER: &[c_long] = &[libc::SYS_newfstatat, libc::SYS_accept];
+const OLDER: &[c_long] = &[libc::SYS_newfstatat];
 /// On 32-bit machines also by newer ones, whose files are larger than 2 GiB and whose time goes on after 2038.
 #[cfg(target_arch = "arm")]
 const OLDER: &[c_long] = &[
@@ -132,9 +116,7 @@ const OLDER: &[c_long] = &[
     libc::SYS_rename,
     libc::SYS_mkdir,
     libc::SYS_rmdir,
-    libc::SYS_chmod,
     libc::SYS_poll,
-    libc::SYS_accept,
     libc::SYS_send,
     libc::SYS_recv,
     libc::SYS_stat64,
@@ -142,22 +124,16 @@ const OLDER: &[c_long] = &[
     libc::SYS_fstat64,
     libc::SYS_fstatat64,
     libc::SYS_statfs64,
-    libc::SYS_fstatfs64,
     libc::SYS_fcntl64,
     libc::SYS_ftruncate64,
     libc::SYS__llseek,
-    libc::SYS_sendfile64,
     libc::SYS_getuid32,
     libc::SYS_geteuid32,
-    libc::SYS_getgid32,
-    libc::SYS_getegid32,
     libc::SYS_fchown32,
     libc::SYS_ugetrlimit,
     libc::SYS_sigreturn,
     403, // clock_gettime64
-    406, // clock_getres_time64
     407, // clock_nanosleep_time64
-    412, // utimensat_time64
     414, // ppoll_time64
     422, // futex_time64
 ];

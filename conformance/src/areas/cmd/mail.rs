@@ -90,7 +90,7 @@ fn probe(lab: &mut Lab<'_>, sink: &Sink, order: &Value) -> Result<(), Stop> {
     sink.left_within(lab.options.timeout);
     lab.fact("probe", sink.record());
     let failed = refused || end.is_some_and(|it| it.contains_key("error"));
-    if failed && !sink.visited_within(Duration::ZERO) {
+    if failed && !sink.visited_within(SOON) {
         let why = format!("the meter takes no port in `smarthost`: needs --with {SMARTHOST}=... and {MAIL_PORT}=...");
         return Err(Stop::Skip(why));
     }

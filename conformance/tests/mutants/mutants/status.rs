@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{Mutant, fine, has, replace, status};
+use super::{Mutant, change, fine, has, replace, status};
 use crate::message::Message;
 use crate::proxy::Meter;
 
@@ -21,7 +21,7 @@ pub static MUTANTS: &[Mutant] = &[
         renamed(call, meter, |_, _| "5e0a1e7d4bf75c58374ca345cec8c022".into())
     }),
     Mutant::new("status/done-as-a-number", &["cmd/db/status/04"], |call, meter| {
-        status(call, meter, |it| it["done"] = json!(u8::from(it["done"] == true)))
+        status(call, meter, |it| change(it, "done", |it| json!(u8::from(*it == true))))
     }),
     Mutant::new("status/without-done", &["cmd/db/status/04"], |call, meter| {
         status(call, meter, |it| {
@@ -29,10 +29,10 @@ pub static MUTANTS: &[Mutant] = &[
         })
     }),
     Mutant::new("status/stamp-as-a-number", &["cmd/db/status/05"], |call, meter| {
-        status(call, meter, |it| it["ts"] = json!(1795369210.25))
+        status(call, meter, |it| change(it, "ts", |_| json!(1795369210.25)))
     }),
     Mutant::new("status/stamp-as-a-date", &["cmd/db/status/05"], |call, meter| {
-        status(call, meter, |it| it["ts"] = json!("2026-11-22T22:45:53Z"))
+        status(call, meter, |it| change(it, "ts", |_| json!("2026-11-22T22:45:53Z")))
     }),
     Mutant::new("status/progress-as-an-integer", &["cmd/db/status/06"], |call, meter| {
         status(call, meter, |it| {
@@ -121,7 +121,7 @@ pub static MUTANTS: &[Mutant] = &[
         "/cmd/cancel" => fine(),
         _ => status(call, meter, |it| {
             // It runs for as long as anybody looks.
-            it["done"] = json!(meter.count("looks") < 3);
+            change(it, "done", |_| json!(meter.count("looks") < 3));
         }),
     }),
     Mutant::new("status/ends-with-an-error", &["cmd/db/zero/01", "cmd/db/restore/01"], |call, meter| {

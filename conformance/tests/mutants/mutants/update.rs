@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::{Mutant, anonymous, before_401, fine, has, lax, obey, ordered, replace, status};
+use super::{Mutant, anonymous, before_401, change, fine, has, lax, obey, ordered, replace, status};
 use crate::message::Message;
 use crate::proxy::Meter;
 
@@ -84,10 +84,10 @@ pub static MUTANTS: &[Mutant] = &[
         answer
     }),
     Mutant::new("update/done-as-a-number", &["cmd/update/install/13"], |call, meter| {
-        status(call, meter, |it| it["done"] = json!(u8::from(it["done"] == true)))
+        status(call, meter, |it| change(it, "done", |it| json!(u8::from(*it == true))))
     }),
     Mutant::new("update/stamp-as-a-number", &["cmd/update/install/14"], |call, meter| {
-        status(call, meter, |it| it["ts"] = json!(1795369210.25))
+        status(call, meter, |it| change(it, "ts", |_| json!(1795369210.25)))
     }),
     Mutant::new("update/progress-as-an-integer", &["cmd/update/install/15"], |call, meter| {
         status(call, meter, |it| {
@@ -160,7 +160,7 @@ pub static MUTANTS: &[Mutant] = &[
 /// Changes the status of every operation that is done.
 fn at_end(call: Message, meter: &Meter, change: impl FnOnce(&mut Map<String, Value>)) -> Message {
     status(call, meter, |it| {
-        if it["done"] == true {
+        if it.get("done") == Some(&json!(true)) {
             change(it);
         }
     })

@@ -1,8 +1,9 @@
-//! The man page: one for all commands, from the same definitions as the help.
+//! Completions and the man page, one for all commands, from the same definitions as the help.
 
 use std::io;
 
-use clap::{Command, CommandFactory};
+use clap::{Command, CommandFactory, ValueEnum};
+use clap_complete::Shell;
 use clap_mangen::Man;
 use clap_mangen::roff::{Roff, bold, roman};
 
@@ -22,8 +23,31 @@ const ENVIRONMENT: [(&str, &str); 9] = [
     ("TERM", "If it is dumb, nothing is coloured."),
 ];
 
-/// The whole page.
-pub fn page() -> io::Result<Vec<u8>> {
+/// Shells with completions.
+#[derive(Clone, Copy, ValueEnum)]
+pub enum Shells {
+    /// bash
+    Bash,
+    /// zsh
+    Zsh,
+    /// fish
+    Fish,
+}
+
+/// Completions for a shell.
+pub fn completions(shell: Shells) -> Vec<u8> {
+    let shell = match shell {
+        Shells::Bash => Shell::Bash,
+        Shells::Zsh => Shell::Zsh,
+        Shells::Fish => Shell::Fish,
+    };
+    let mut out = Vec::new();
+    clap_complete::generate(shell, &mut Line::command(), "meterctl", &mut out);
+    out
+}
+
+/// The whole man page.
+pub fn man_page() -> io::Result<Vec<u8>> {
     // Not built yet, so that the options of every command are shown once and not with each.
     let command = Line::command().after_help("");
     let man = Man::new(command.clone());
