@@ -45,9 +45,8 @@ mutants *NAMES:
     METERD=$PWD/target/release/meterd cargo test -q -p meter-conformance --test mutants -- --all {{NAMES}}
 
 # Attack the service in every known way, with and without the limits of a small machine; NAMES choose some.
-attack *NAMES:
-    cargo build -q --release
-    cargo run -q --example attack -- {{NAMES}}
+attack *NAMES: (dist "x86_64")
+    METERD=target/dist/meterd-x86_64 cargo run -q --example attack -- {{NAMES}}
 
 # Many random sequences of requests against the whole service and the model of its database.
 sequences COUNT="200":

@@ -159,3 +159,27 @@ pub fn weigh(rule: &Rule, finding: &Finding, strict: bool) -> Mark {
         Finding::NoEvidence(_) => Mark::NotTested,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_the_documents_demand_can_fail_and_notes_count_when_the_tester_is_strict() {
+        let judge: Judge = |_| Ok(Finding::Kept);
+        let all = [
+            Rule::must("a/01", "", "", judge),
+            Rule::should("a/02", "", "", judge),
+            Rule::choice("a/03", "", "", judge),
+        ];
+        let marks = |finding: &Finding, strict| all.each_ref().map(|rule| weigh(rule, finding, strict));
+        let (broken, quirk) = (Finding::Broken { sent: "".into(), came: "".into() }, Finding::Quirk("".into()));
+        for strict in [false, true] {
+            assert_eq!(marks(&Finding::Kept, strict), [Mark::Pass; 3]);
+            assert_eq!(marks(&broken, strict), [Mark::Fail, Mark::Warn, Mark::Warn]);
+            assert_eq!(marks(&Finding::NoEvidence("".into()), strict), [Mark::NotTested; 3]);
+        }
+        assert_eq!(marks(&quirk, false), [Mark::Pass; 3]);
+        assert_eq!(marks(&quirk, true), [Mark::Fail, Mark::Warn, Mark::Warn]);
+    }
+}

@@ -64,7 +64,8 @@ fn promises(head: &Head, bytes: &[u8], limits: &Limits) {
         res => panic!("httparse says {res:?}"),
     }
     assert_eq!(other.method, Some(head.method.as_str()));
-    assert_eq!(other.path, Some(head.target.as_str()));
+    // It leaves scheme and authority where they are.
+    assert!(other.path.is_some_and(|it| it.ends_with(&head.target)), "{:?}", other.path);
     assert_eq!(other.version, Some(u8::from(head.http11)));
     assert!(other.headers.len() <= limits.fields);
     let named = |name: &str| other.headers.iter().filter(|it| it.name.eq_ignore_ascii_case(name)).collect::<Vec<_>>();

@@ -3,16 +3,21 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::os::fd::AsRawFd;
-use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{LazyLock, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use meterd::auth::{Auth, Login, Peer, Privileges, Secret, users};
 use meterd::config::Config;
 
 struct Door {
     auth: Auth,
-    token: String,
+    /// A good token, and when it was given out.
+    token: Mutex<(String, Instant)>,
 }
+
+/// A token dies after ten minutes, and fuzzing may go on for longer.
+const RENEWAL: Duration = Duration::from_secs(300);
 
 static DOOR: LazyLock<Door> = LazyLock::new(|| {
     let folder = std::env::temp_dir().join(format!("meterd-fuzz-login-{}", std::process::id()));
@@ -28,7 +33,7 @@ static DOOR: LazyLock<Door> = LazyLock::new(|| {
     std::fs::remove_dir_all(&folder).unwrap();
     let auth = Auth::open(&config).unwrap();
     let token = auth.mint("owner").expect("a user");
-    Door { auth, token }
+    Door { auth, token: Mutex::new((token, Instant::now())) }
 });
 
 /// See the module.
@@ -71,7 +76,11 @@ fn token(text: &str) {
 
 /// The good token with one byte changed, one taken out, or something behind it.
 fn nearly(data: &[u8]) {
-    let good = &DOOR.token;
+    let mut kept = DOOR.token.lock().unwrap_or_else(PoisonError::into_inner);
+    if RENEWAL < kept.1.elapsed() {
+        *kept = (DOOR.auth.mint("owner").expect("a user"), Instant::now());
+    }
+    let good = &kept.0;
     assert!(DOOR.auth.is_live(good) && DOOR.auth.verify(good, &stranger()).is_some_and(|it| it.user == "owner"));
     let Some((&[high, low, byte], rest)) = data.split_first_chunk() else { return };
     let at = usize::from(u16::from_be_bytes([high, low])) % good.len();

@@ -57,10 +57,10 @@ fn request_line(line: &str, limits: &Limits) -> Option<Line> {
     let path = match absolute.map(|it| it.find('/')) {
         None => target,
         Some(None | Some(0)) => return None,
-        Some(Some(at)) if target[7..7 + at].contains(['?', '#']) => return None,
+        Some(Some(at)) if target[7..7 + at].contains('?') => return None,
         Some(Some(at)) => &target[7 + at..],
     };
-    let is_visible = path.chars().all(|it| ('!'..='~').contains(&it) && it != '#');
+    let is_visible = target.chars().all(|it| ('!'..='~').contains(&it) && it != '#');
     let good = is_short && is_name(method) && path.starts_with('/') && is_visible;
     let http11 = version == "HTTP/1.1";
     (good && (http11 || version == "HTTP/1.0")).then(|| Line { method: method.into(), target: path.into(), http11 })

@@ -126,9 +126,9 @@ fn request_line(line: &[u8], limits: &Limits) -> Result<RequestLine, Refusal> {
     if target.len() > limits.target_bytes {
         return Err(Refusal::TargetTooLong);
     }
-    let target = origin_form(target);
     // Braces, bars and the like are not URI characters, but a public client sends `?filter={hostname}`.
     let visible = target.iter().all(|it| it.is_ascii_graphic() && *it != b'#');
+    let target = origin_form(target);
     if !is_token(method) || method.len() > METHOD_BYTES || target.first() != Some(&b'/') || !visible {
         return Err(MALFORMED);
     }
@@ -361,6 +361,8 @@ mod tests {
             ("GET http://x?y HTTP/1.1\r\nHost: x\r\n\r\n", "400"),
             ("GET http:///y HTTP/1.1\r\nHost: x\r\n\r\n", "400"),
             ("GET https://x/ HTTP/1.1\r\nHost: x\r\n\r\n", "400"),
+            ("GET http://\u{e4}/ HTTP/1.1\r\nHost: x\r\n\r\n", "400"),
+            ("GET http://x\t/ HTTP/1.1\r\nHost: x\r\n\r\n", "400"),
             ("OPTIONS * HTTP/1.1\r\nHost: x\r\n\r\n", "400"),
             ("GET /a#b HTTP/1.1\r\nHost: x\r\n\r\n", "400"),
             ("GET /\u{e4} HTTP/1.1\r\nHost: x\r\n\r\n", "400"),

@@ -4,6 +4,7 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 /// Descriptors: what the service says that it needs at most.
 const DESCRIPTORS: u32 = 256;
@@ -28,8 +29,13 @@ struct Group {
 
 impl Drop for Group {
     fn drop(&mut self) {
-        if let Err(err) = fs::remove_dir(&self.path) {
-            eprintln!("{}: {err}", self.path.display());
+        // The last process in it may be on its way out.
+        let until = Instant::now() + Duration::from_secs(5);
+        while let Err(err) = fs::remove_dir(&self.path) {
+            if until < Instant::now() {
+                return eprintln!("{}: {err}", self.path.display());
+            }
+            std::thread::sleep(Duration::from_millis(50));
         }
     }
 }

@@ -33,6 +33,8 @@ use wire::Front;
 const RESIDENT: u64 = 12_000_000;
 /// Bytes that the C library may keep for later when everything is over.
 const KEPT: u64 = 2_000_000;
+/// Descriptors of the connections inside the service that it keeps for the next requests: four, at either end.
+const KEPT_LINKS: usize = 12;
 /// By when everything is given back: connections linger and threads wait for more work for seconds, on purpose.
 const RECOVERY: Duration = Duration::from_secs(40);
 
@@ -61,10 +63,10 @@ fn main() -> ExitCode {
     println!("|---|---|---|---|---|---|---|---|");
     let mut faults = Vec::new();
     if short {
-        let plan = Plan { quiet: Duration::from_secs(2), attack: Duration::from_millis(1000) };
+        let plan = Plan { quiet: Duration::from_secs(2), attack: Duration::from_millis(700) };
         faults.extend(house("all, one after the other, in the small machine", &confined.starter, &chosen, &plan));
     } else {
-        let plan = Plan { quiet: Duration::from_secs(2), attack: Duration::from_secs(6) };
+        let plan = Plan { quiet: Duration::from_millis(1500), attack: Duration::from_secs(4) };
         for attack in chosen {
             faults.extend(house(attack.name, &binary, &[attack], &plan));
             faults.extend(house("the same in the small machine", &confined.starter, &[attack], &plan));
@@ -115,7 +117,7 @@ fn house(name: &str, binary: &Path, attacks: &[&Attack], plan: &Plan) -> Vec<Str
     faults.extend(under.failures.iter().take(3).map(|it| format!("a healthy client: {it}")));
     faults.extend((RESIDENT < most.resident).then(|| format!("{} bytes were resident", most.resident)));
     faults.extend(back.is_none().then(|| format!("{after:?} is left of {idle:?}")));
-    if after.processes == 0 {
+    if after.processes < idle.processes {
         let log = std::fs::read_to_string(state.with_extension("log")).unwrap_or_default();
         faults.push(format!("the service has ended:\n{log}"));
     } else {
@@ -161,7 +163,7 @@ fn idle(pid: u32) -> Held {
     let mut last = Held::now(pid);
     let until = Instant::now() + RECOVERY;
     let mut same = 0;
-    while same < 30 && Instant::now() < until {
+    while same < 15 && Instant::now() < until {
         std::thread::sleep(Duration::from_millis(100));
         let now = Held::now(pid);
         same = if (now.threads, now.descriptors) == (last.threads, last.descriptors) { same + 1 } else { 0 };
@@ -176,7 +178,7 @@ fn recovery(pid: u32, idle: Held) -> (Option<Duration>, Held) {
     loop {
         let now = Held::now(pid);
         let is_back = now.threads <= idle.threads
-            && now.descriptors <= idle.descriptors
+            && now.descriptors <= idle.descriptors + KEPT_LINKS
             && now.processes == idle.processes
             && now.resident <= idle.resident + KEPT;
         if is_back {

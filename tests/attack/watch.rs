@@ -11,7 +11,7 @@ const EVERY: Duration = Duration::from_millis(20);
 /// What all processes of the service hold.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Held {
-    /// Bytes that are resident; in [`Watch::stop`] the sum of each process's highest value.
+    /// Bytes that are resident, what two processes share counted once; from [`Watch::stop`] the most there were.
     pub resident: u64,
     pub threads: usize,
     pub descriptors: usize,
@@ -21,9 +21,8 @@ pub struct Held {
 impl Held {
     /// What is held right now.
     pub fn now(pid: u32) -> Held {
-        let mut res = Held::default();
+        let mut res = Held { resident: resident(pid, "VmRSS:"), ..Held::default() };
         for pid in family(pid) {
-            res.resident += status(pid, "VmRSS:");
             res.threads += entries(pid, "task");
             res.descriptors += entries(pid, "fd");
             // What has ended and is not waited for yet has no threads to look at.
@@ -46,10 +45,8 @@ pub struct Watch {
 
 impl Watch {
     pub fn start(pid: u32) -> Watch {
-        for pid in family(pid) {
-            // The kernel's own high-water mark starts anew, and misses nothing between two looks.
-            let _ = std::fs::write(format!("/proc/{pid}/clear_refs"), "5");
-        }
+        // The kernel's own high-water mark starts anew, and misses nothing between two looks.
+        let _ = std::fs::write(format!("/proc/{pid}/clear_refs"), "5");
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = Arc::clone(&stop);
         let thread = std::thread::spawn(move || {
@@ -69,8 +66,14 @@ impl Watch {
     pub fn stop(self) -> Held {
         self.stop.store(true, Ordering::Relaxed);
         let most = self.thread.join().unwrap();
-        Held { resident: family(self.pid).into_iter().map(|it| status(it, "VmHWM:")).sum(), ..most }
+        Held { resident: resident(self.pid, "VmHWM:"), ..most }
     }
+}
+
+/// What a process has or had resident, and what those that come from it have for themselves.
+fn resident(pid: u32, name: &str) -> u64 {
+    let own = |pid| figure(pid, "smaps_rollup", "Private_Clean:") + figure(pid, "smaps_rollup", "Private_Dirty:");
+    figure(pid, "status", name) + family(pid).into_iter().skip(1).map(own).sum::<u64>()
 }
 
 /// A process and all that come from it.
@@ -92,9 +95,9 @@ fn family(pid: u32) -> Vec<u32> {
     res
 }
 
-/// A figure of /proc/PID/status in bytes; none of a process that has just ended.
-fn status(pid: u32, name: &str) -> u64 {
-    let text = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+/// A figure of a file of /proc in bytes; none of a process that has just ended.
+fn figure(pid: u32, file: &str, name: &str) -> u64 {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/{file}")).unwrap_or_default();
     let line = text.lines().find_map(|it| it.strip_prefix(name)).unwrap_or_default();
     line.split_whitespace().next().and_then(|it| it.parse::<u64>().ok()).unwrap_or(0) * 1024
 }

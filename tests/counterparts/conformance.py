@@ -20,6 +20,7 @@ NOT_TESTED = (
     ("needs --with companion.mail-port=587", "the usual ports are not this test's to take"),
     ("needs --with mail.direct", "nobody here has mail exchangers"),
     ("every net register of the meter", "a bench's registers all have their partners"),
+    ("needs --with factory.data", "the factory's settings of a bench are its demonstration data"),
     ("needs --with activate.nonce", "the bench has no key of its own"),
     ("no list had `minimum`", "`minimum` is optional"),
     ("needs --with auth.local", "the bench has no user of that kind"),
@@ -72,7 +73,8 @@ class Bench:
 
     def args(self):
         """How a tester calls the suite who knows all this and allows everything."""
-        now = int(time.time())
+        # The last morning, when the demonstration's net register turns from growing to shrinking.
+        dawn = (int(time.time()) - 30_000) // 86_400 * 86_400 + 21_600
         knows = {
             "auth.limited-user": "guest",
             "auth.limited-password-file": password_file(self.folder, "guest", "just looking"),
@@ -80,8 +82,8 @@ class Bench:
             "companion.address": "127.0.0.1",
             "companion.provider-port": str(self.control_port),
             "activate.provider": "Example",
-            "db.from": str((now - 5400) // 60 * 60),
-            "db.to": str((now - 3000) // 60 * 60),
+            "db.from": str(dawn),
+            "db.to": str(dawn + 2400),
             "db.regs": "0,1,2",
             "db.net-register": "0",
             "update.folder": self.publisher.root,

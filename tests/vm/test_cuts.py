@@ -62,12 +62,14 @@ class Sender(threading.Thread):
 class Cuts:
     def __init__(self, vm, tally):
         self.vm, self.tally, self.chance = vm, tally, random.Random(SEED)
+        # What a restore takes on this machine, by which the moments of the cuts are measured.
+        self.pace = 1.0
         self.count = self.acknowledged = self.lost = self.half_done = 0
         self.before = text_of(rows_of(1))
 
-    def cut(self, path, body, within):
-        """Sends a command, and lets the power fail at some moment until `within` seconds later: the reply, if one came."""
-        wait = self.chance.uniform(0, within)
+    def cut(self, path, body, share):
+        """Sends a command, and lets the power fail at some moment within that share of a restore: the reply, if one came."""
+        wait = self.chance.uniform(0, share * self.pace)
         self.vm.api.token or self.vm.api.login()
         sender = Sender(self.vm.api, path, body)
         time.sleep(wait)
@@ -90,15 +92,17 @@ class Cuts:
 
     def database(self, name, body, after):
         api = self.vm.api
+        begun = time.monotonic()
         status = api.restore(base64.b64decode(upload(self.before)["data"]))
+        self.pace = time.monotonic() - begun
         assert "error" not in status and api.backup() == self.before, status
-        begun = lambda: sum(it["command"] == f"db {name}" for it in api.call("GET", "/sys/ledger")["result"])
-        known = begun()
-        reply, when = self.cut("/cmd/db", body, within=1.5)
+        orders = lambda: sum(it["command"] == f"db {name}" for it in api.call("GET", "/sys/ledger")["result"])
+        known = orders()
+        reply, when = self.cut("/cmd/db", body, share=1.3)
         status = api.finish(reply["token"]) if reply else {}
         text, until = api.backup(), time.monotonic() + 60
         # Nobody has a token for a command whose reply was lost; it goes on all the same.
-        while text != after and known < begun() and time.monotonic() < until:
+        while text != after and known < orders() and time.monotonic() < until:
             time.sleep(0.2)
             text = api.backup()
         fine = "error" not in status
@@ -121,7 +125,7 @@ class Cuts:
         vm, api = self.vm, self.vm.api
         vm.label = api.user, api.password
         token = test_power.furnish(vm)
-        reply, when = self.cut("/cmd/factory-restore", None, within=3)
+        reply, when = self.cut("/cmd/factory-restore", None, share=2)
         api.user, api.password = "technician", "made up"
         try:
             api.login()
@@ -141,7 +145,7 @@ class Cuts:
         vm.write(test_wlan.CONF, test_wlan.SETTINGS)
         vm.out(f"sync; {test_wlan.INIT} start; ap start /data/ap/1.conf", timeout=40)
         # Acknowledged is the end of it, not its token.
-        wait = self.chance.uniform(0, 6)
+        wait = self.chance.uniform(0, 6 * max(1, self.pace))
         token, until = point.begin(action="add", ssid="Meter-Lab", key="correct horse"), time.monotonic() + wait
         done = False
         while time.monotonic() < until:

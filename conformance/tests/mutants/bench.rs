@@ -86,7 +86,9 @@ impl Bench {
         match address {
             Some(address) => {
                 let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |it| it.as_secs());
-                let window = ((now - 5400) / 60 * 60, (now - 3000) / 60 * 60);
+                // The last morning, when the demonstration's net register turns from growing to shrinking.
+                let dawn = (now - 30_000) / 86_400 * 86_400 + 21_600;
+                let window = (dawn, dawn + 2400);
                 let (folder, updates) = (folder.into(), publisher.folder.clone());
                 Ok(Bench { address, folder, window, provider_port, update_port, updates, process })
             }

@@ -189,7 +189,7 @@ fn outcome(mutant: &Mutant, said: Result<Verdicts, String>, healthy: &Verdicts, 
 }
 
 fn choice() -> Result<Choice, String> {
-    let (mut res, mut jobs) = (Choice { all_rules: false, jobs: 4, names: Vec::new() }, None);
+    let (mut res, mut jobs) = (Choice { all_rules: false, jobs: 6, names: Vec::new() }, None);
     let mut args = std::env::args().skip(1);
     while let Some(arg) = args.next() {
         match arg.as_str() {
@@ -205,7 +205,7 @@ fn choice() -> Result<Choice, String> {
         }
     }
     // All rules mostly wait.
-    res.jobs = jobs.unwrap_or(if res.all_rules { 12 } else { 4 });
+    res.jobs = jobs.unwrap_or(if res.all_rules { 12 } else { res.jobs });
     Ok(res)
 }
 

@@ -97,7 +97,7 @@ fn on_a_meter(command: &Command, session: &mut Session) -> Result<(), Failure> {
         Command::Logout => account::logout(session),
         Command::Whoami => account::whoami(session),
         Command::Reboot { wait } => power::reboot(session, *wait),
-        Command::SetTime { when } => power::set_time(session, when.as_deref()),
+        Command::SetTime { when } => device::set_time(session, when.as_deref()),
         Command::Restore(args) => restore::run(session, args),
         Command::Backup(args) => database::backup(session, args),
         Command::Zero(args) => database::rework(session, "zero", args),

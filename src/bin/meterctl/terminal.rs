@@ -87,7 +87,8 @@ impl Terminal {
             if let Some(operation) = &failure.operation {
                 object["operation"] = operation.clone();
             }
-            println!("{object}");
+            // If nobody reads it, the exit code still tells.
+            let _ = self.raw(format!("{object}\n").as_bytes());
             return;
         }
         if let Some(result) = failure.operation.as_ref().and_then(|it| it.get("result")) {

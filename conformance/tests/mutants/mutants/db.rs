@@ -112,8 +112,12 @@ pub static MUTANTS: &[Mutant] = &[
         if again { command(call, meter, "zero", |it| widen(it, 300)) } else { meter.ask(&call) }
     }),
     Mutant::new("restore/loses-the-youngest-row", &["cmd/db/restore/02"], |call, meter| {
+        // Not where all registers are put back: of what earlier rules lost, later ones would miss nothing.
+        let some = call.json().is_some_and(|it| it.get("regs").is_some());
         restore(call, meter, |lines| {
-            lines.remove(2.min(lines.len() - 1));
+            if some {
+                lines.remove(2.min(lines.len() - 1));
+            }
         })
     }),
     Mutant::new("restore/does-nothing", &["cmd/db/zero/09"], |call, meter| {

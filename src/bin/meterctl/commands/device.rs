@@ -1,4 +1,4 @@
-//! `clear` and `update`: what concerns the meter's own software and caches.
+//! `set-time`, `clear` and `update`: the meter's own clock, caches and software.
 
 use std::time::Duration;
 
@@ -8,11 +8,37 @@ use super::power;
 use crate::args::{Clear, Update};
 use crate::failure::{Failure, Kind};
 use crate::interrupt;
+use crate::moment::{Moment, shown};
 use crate::session::{Liveness, Session};
 use crate::watch;
 
 /// How long a meter that needs a reboot after an update is given to begin one by itself.
 const OWN_REBOOT: Duration = Duration::from_secs(5);
+
+/// `set-time`
+pub fn set_time(session: &mut Session, when: Option<&str>) -> Result<(), Failure> {
+    let stamp = match when {
+        None => None,
+        Some("now") => {
+            // Logs in if need be, so that as little as possible lies between reading the clock and the command.
+            session.contact()?;
+            Some(Moment::now())
+        }
+        Some(text) => {
+            Some(Moment::parse(text).map_err(|why| Failure::new(Kind::Usage, format!("{text:?} is {why}.")))?)
+        }
+    };
+    let body = stamp.map_or(Value::Null, |it| json!(it.to_string()));
+    let reply = session.command("set-time", &body)?;
+    let words = match (watch::status_text(&reply), stamp) {
+        (text, Some(stamp)) if text == "Done." => {
+            format!("The clock is set to {}.", shown(stamp.seconds))
+        }
+        (text, None) if text == "Done." => "NTP and PTP are restarted.".into(),
+        (text, _) => text,
+    };
+    session.terminal.result(&words, &reply)
+}
 
 /// `clear`
 pub fn clear(session: &mut Session, what: Clear) -> Result<(), Failure> {

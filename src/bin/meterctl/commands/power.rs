@@ -2,14 +2,12 @@
 
 use std::time::{Duration, Instant};
 
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::failure::{Failure, Kind};
 use crate::interrupt;
-use crate::moment::{Moment, shown};
 use crate::session::{Liveness, Session};
 use crate::terminal::Unit;
-use crate::watch;
 
 /// How long a meter may take to begin to go down.
 const DOWN_WITHIN: Duration = Duration::from_secs(60);
@@ -95,29 +93,4 @@ pub fn down_and_up(session: &mut Session, uptime_before: Option<f64>) -> Result<
 /// Seconds that the meter has been up, if it tells.
 pub fn uptime(session: &mut Session) -> Option<f64> {
     session.result("/sys/uptime").ok()?.as_f64()
-}
-
-/// `set-time`
-pub fn set_time(session: &mut Session, when: Option<&str>) -> Result<(), Failure> {
-    let stamp = match when {
-        None => None,
-        Some("now") => {
-            // Logs in if need be, so that as little as possible lies between reading the clock and the command.
-            session.contact()?;
-            Some(Moment::now())
-        }
-        Some(text) => {
-            Some(Moment::parse(text).map_err(|why| Failure::new(Kind::Usage, format!("{text:?} is {why}.")))?)
-        }
-    };
-    let body = stamp.map_or(Value::Null, |it| json!(it.to_string()));
-    let reply = session.command("set-time", &body)?;
-    let words = match (watch::status_text(&reply), stamp) {
-        (text, Some(stamp)) if text == "Done." => {
-            format!("The clock is set to {}.", shown(stamp.seconds))
-        }
-        (text, None) if text == "Done." => "NTP and PTP are restarted.".into(),
-        (text, _) => text,
-    };
-    session.terminal.result(&words, &reply)
 }

@@ -93,6 +93,9 @@ const RULES: &[Rule] = &[
             let register = scene.registers.iter().find(|it| it.did == net);
             let (_, original) = picture(ev, "original")?;
             let steps = register.map(|it| original.steps(it)).unwrap_or_default();
+            if !steps.iter().any(|(stamp, step)| scene.inside(*stamp) && 0 < *step) {
+                return Err(Finding::NoEvidence("the net register does not grow between db.from and db.to".into()));
+            }
             differs(ev, "zero", "split", move |scene, register, stamp, old| {
                 let positive = steps.get(&stamp).map_or(0, |it| (*it).max(0));
                 match register.did == partner {

@@ -93,7 +93,7 @@ fn stretch(
         land(session, plan, journal, key, bar)?;
     }
     let file = Backup::open(&plan.args.file).map_err(fault)?;
-    let (skip, send) = (plan.survey.skip + journal.next(), plan.survey.send - journal.next());
+    let (skip, send) = (plan.survey.skip + journal.next(), plan.survey.send.saturating_sub(journal.next()));
     let mut cutter = Cutter::new(file, skip, send, plan.args.chunk, !plan.args.plain).map_err(fault)?;
     while !cutter.is_at_end() || !journal.flight.is_empty() {
         if interrupt::pressed() {
