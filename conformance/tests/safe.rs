@@ -19,6 +19,7 @@ fn params() -> Vec<String> {
     let value = |name: &str| match name {
         "db.from" => "1700000000".into(),
         "db.to" => "1700000060".into(),
+        "factory.data" => "1700000000,1700000060".into(),
         "db.regs" | "db.net-register" => "0".into(),
         "companion.address" | "companion.bind" => "127.0.0.1".into(),
         "clear.excess" | "auth.local-here" => "yes".into(),

@@ -145,11 +145,12 @@ fn clear_cache(config: &Config, asker: &Channel) {
 fn open_networks(path: &Path) -> io::Result<File> {
     let file = File::open(path)?;
     file.sync_all()?;
-    if let Some(dir) = path.parent()
-        && let Err(err) = fs::sync_dir(dir)
-    {
-        // A folder that may be searched but not read still serves.
-        log::debug!("{}: {err}", dir.display());
+    if let Some(dir) = path.parent() {
+        match fs::sync_dir(dir) {
+            // A folder that may be searched but not read still serves.
+            Err(err) if err.kind() == io::ErrorKind::PermissionDenied => log::debug!("{}: {err}", dir.display()),
+            res => res?,
+        }
     }
     Ok(file)
 }

@@ -73,7 +73,8 @@ pub struct Ground {
     /// The worker's way to the executor.
     pub platform: Arc<Platform>,
     executor: Child,
-    listeners: gate::Listeners,
+    /// Open while the service serves or is about to do so again.
+    listeners: Option<gate::Listeners>,
     run_dir: PathBuf,
     boot_id: String,
     signals: Option<Signals>,
@@ -100,7 +101,8 @@ impl Ground {
         }
         parting::confine(config, settings, &run_dir, user.as_ref())?;
         let platform = Arc::new(platform);
-        Ok(Ground { platform, executor, listeners, run_dir, boot_id, signals: Some(signals), _lock: lock })
+        let (listeners, signals) = (Some(listeners), Some(signals));
+        Ok(Ground { platform, executor, listeners, run_dir, boot_id, signals, _lock: lock })
     }
 }
 
@@ -124,7 +126,7 @@ pub fn run(
     let mut ground = Ground::lay(config, settings)?;
     loop {
         let signals = ground.signals.take().map_or_else(take_signals, Ok)?;
-        match serve(config, &ground, signals, reload)? {
+        match serve(config, &mut ground, signals, reload)? {
             End::Stopped => break,
             // Clients of a bench meter find it again where it was.
             End::Restarted => {
@@ -152,7 +154,7 @@ fn boot_id(config: &Config) -> io::Result<String> {
 
 fn serve(
     config: &Config,
-    ground: &Ground,
+    ground: &mut Ground,
     signals: Signals,
     reload: &dyn Fn() -> Result<Config, Failure>,
 ) -> Result<End, Failure> {
@@ -180,7 +182,8 @@ fn serve(
     };
     let probe = http.probe_path();
     let (quick, slow) = (http.quick_path(), http.slow_path());
-    let gate = gate::start(&ground.listeners, &config.limits, &quick, &slow, &probe, verify)?;
+    let listeners = ground.listeners.as_ref().ok_or("the listeners are closed")?;
+    let gate = gate::start(listeners, &config.limits, &quick, &slow, &probe, verify)?;
     bench::announce(&app, gate.local_addrs(), password.as_deref());
     drop(events);
 
@@ -224,6 +227,10 @@ fn serve(
         }
     };
     log::info!("stopping");
+    if !matches!(res, Ok(End::Restarted)) {
+        // Whoever comes now is refused at once.
+        ground.listeners = None;
+    }
     gate.stop();
     http.stop();
     app.store.stop();

@@ -20,6 +20,7 @@ NOT_TESTED = (
     ("needs --with companion.mail-port=587", "the usual ports are not this test's to take"),
     ("needs --with mail.direct", "nobody here has mail exchangers"),
     ("every net register of the meter", "a bench's registers all have their partners"),
+    ("needs --with factory.data", "the factory's settings of a bench are its demonstration data"),
     ("needs --with activate.nonce", "the bench has no key of its own"),
     ("no list had `minimum`", "`minimum` is optional"),
     ("needs --with auth.local", "the bench has no user of that kind"),

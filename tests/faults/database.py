@@ -190,11 +190,13 @@ class Cancel(Database):
         cancelled = [it["token"] for it in told if it.get("token") and not it["error"]]
         # It may have been done when the cancellation came.
         done = [it["done"] for it in told if it.get("done") and not it["error"]]
+        # Nor does it change what comes of those before it, unless they fail.
+        failed = [it for it in told if it.get("done") and it["error"] not in (None, "CANCELED")]
         if cancelled and cancelled[0] not in done:
             status = service.finish(cancelled[0])
             if "error" not in status:
                 res.append(f"cancelled, and now {status}")
-            elif status["error"] == "CANCELED" and service.rows() != self.states[-2]:
+            elif status["error"] == "CANCELED" and not failed and service.rows() != self.states[-2]:
                 res.append("cancelled, and yet its rows are there")
         return res
 

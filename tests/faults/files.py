@@ -221,7 +221,9 @@ class Update(Scenario):
         for it in known:
             if it.get("installing"):
                 status = service.finish(it["installing"])
-                if status.get("error") not in (None, "INTERRUPTED"):
+                # After a failure that had been told, or an interruption.
+                failed = [one["error"] for one in told if "installed" in one]
+                if status.get("error") not in (None, "INTERRUPTED", *failed):
                     res.append(f"its token says {status}")
                 if "error" not in status and slot != "new":
                     res.append("its token says that it is done")

@@ -88,7 +88,7 @@ class Factory(Scenario):
 class Wipe(Factory):
     """The boot after the order, which removes everything: the next one ends what was cut."""
 
-    name, serves = "factory-wipe", False
+    name, serves, promises = "factory-wipe", False, False
     OWN = {"meter.db", "meter.db-wal", "meter.db-shm", "staged"}
 
     def furnish(self, service):

@@ -64,6 +64,8 @@ class Scenario:
     serves = True
     # Whether it ends with an orderly stop, or is left alone.
     stops = True
+    # Whether it would be found out if all of it were forgotten; what is simply done again would not.
+    promises = True
 
     def __init__(self):
         self.dir = tempfile.mkdtemp(prefix="meterd-faults-", dir=disk.SCRATCH)

@@ -52,6 +52,7 @@ fn long_quick_answers_cannot_hold_every_quick_slot() {
     for _ in 0..20 {
         house.assert_healthy();
     }
+    until("all but two are cut", || slow.iter().filter(|it| it.is_cut()).count() == 2);
     let whole = slow.iter_mut().filter_map(|it| it.try_answer(false).ok()).count();
     assert_eq!(whole, 2);
 }
@@ -94,6 +95,7 @@ fn a_stop_lets_answers_leave_and_takes_nobody_in() {
     until("it is in work", || house.world.seen.load(Ordering::SeqCst) == 2);
     let gate = house.gate.take().unwrap();
     let ended = gate.ended();
+    drop(house.listeners.take());
     let stopper = std::thread::spawn(move || gate.stop());
     // Its end tells that the gate has begun to stop.
     idle.assert_end();

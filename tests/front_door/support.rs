@@ -2,6 +2,7 @@
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -11,6 +12,7 @@ use std::time::{Duration, Instant};
 use meterd::config::{Limits, Listen};
 use meterd::gate::{self, GateError};
 use meterd::http::{self, Answer, Exchange, Http, Reply, Request};
+use meterd::sys::poll::{self, Entry};
 use serde_json::{Value, json};
 use socket2::{Domain, SockAddr, Socket, Type};
 
@@ -243,7 +245,7 @@ pub struct Client {
     buffer: Vec<u8>,
 }
 
-pub trait Stream: Read + Write + Send {
+pub trait Stream: Read + Write + Send + AsRawFd {
     fn shut(&self);
     fn clone_box(&self) -> Box<dyn Stream>;
 }
@@ -304,6 +306,13 @@ impl Client {
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         stream.set_write_timeout(Some(PATIENCE)).unwrap();
         Client { stream: Box::new(stream), buffer: Vec::new() }
+    }
+
+    /// Whether the connection was cut; what came before may still be read.
+    pub fn is_cut(&self) -> bool {
+        let mut entries = [Entry::new(self.stream.as_raw_fd(), false, false)];
+        poll::wait(&mut entries, Duration::ZERO).unwrap();
+        entries[0].gone()
     }
 
     #[track_caller]

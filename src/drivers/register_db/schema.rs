@@ -74,6 +74,10 @@ impl Register {
 pub fn open(path: &Path) -> Result<Connection, DbError> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let mut conn = Connection::open_with_flags(path, flags)?;
+    // SQLite makes do with reading, and would go on to when the disk takes writes again; a new start will not.
+    if conn.is_readonly(rusqlite::MAIN_DB)? {
+        return Err(unwritable("the file or its disk is read-only"));
+    }
     conn.busy_timeout(LOCK_WAIT)?;
     let found = version(&conn)?;
     configure(&conn)?;
@@ -125,8 +129,11 @@ fn add_column(tx: &Transaction, table: &str, column: &str) -> Result<(), DbError
 /// look whether that went well; a log whose name is lost in a power cut takes everything along that was committed to it.
 fn keep_log(path: &Path) -> Result<(), DbError> {
     let dir = path.parent().filter(|it| !it.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let failed = |err: std::io::Error| DbError::Sqlite { fault: Fault::Write, reached: None, text: err.to_string() };
-    sync_dir(dir).map_err(failed)
+    sync_dir(dir).map_err(|err| unwritable(&err.to_string()))
+}
+
+fn unwritable(why: &str) -> DbError {
+    DbError::Sqlite { fault: Fault::Write, reached: None, text: why.into() }
 }
 
 fn configure(conn: &Connection) -> Result<(), DbError> {

@@ -15,8 +15,7 @@ use crate::evidence::refusal;
 use crate::http::Request;
 use crate::lab::{Lab, Stop};
 use crate::verdict::Rule;
-pub use window::PARAMS;
-use window::{Window, unchanged};
+use window::{PARAMS, Window, unchanged};
 
 /// See the module.
 pub const AREA: Area = Area {

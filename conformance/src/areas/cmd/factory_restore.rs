@@ -1,7 +1,7 @@
 //! /cmd/factory-restore: the last thing that is tried. What the tester changed is gone afterwards, the label's login is
 //! back.
 
-use super::{db, down};
+use super::down;
 use crate::catalogue::{Area, Param};
 use crate::danger::Class;
 use crate::evidence::backup::Backup;
@@ -20,14 +20,17 @@ pub const AREA: Area = Area {
         Param { name: "factory.wait", meaning: "Seconds within which the meter must be back (300)." },
         Param { name: "factory.user", meaning: "The user on the meter's label." },
         Param { name: "factory.password-file", meaning: "The file with the label's password in its first line." },
-        db::PARAMS[0],
-        db::PARAMS[1],
+        Param {
+            name: DATA,
+            meaning: "Two Unix times, FROM,TO, between which the meter has data that do not come from the factory.",
+        },
     ],
     play,
     rules: RULES,
 };
 
 const PATH: &str = "/cmd/factory-restore";
+const DATA: &str = "factory.data";
 
 fn play(lab: &mut Lab<'_>) -> Result<(), Stop> {
     let wait = lab.seconds("factory.wait", 300.0)?;
@@ -35,9 +38,11 @@ fn play(lab: &mut Lab<'_>) -> Result<(), Stop> {
         (Some(user), Some(password)) => Some(Credentials { user: user.into(), password }),
         _ => None,
     };
-    // The data of a time that the tester named anyway; all of them may be too much to read.
-    let data = lab.param(db::PARAMS[0].name).zip(lab.param(db::PARAMS[1].name));
-    let data = data.map(|(from, to)| format!("/register?format=backup&from={from}&to={to}"));
+    let data = match lab.param(DATA).map(|it| it.split_once(',')) {
+        None => None,
+        Some(Some((from, to))) => Some(format!("/register?format=backup&from={from}&to={to}")),
+        Some(None) => return Err(Stop::Skip(format!("--with {DATA}: FROM,TO is expected"))),
+    };
     if let Some(data) = &data {
         lab.get("data/before", data)?;
     }
@@ -124,15 +129,13 @@ const RULES: &[Rule] = &[
     Rule::must("cmd/factory-restore/13", CLAUSE, "Of the data that were recorded before, none are left.", wiped),
 ];
 
-/// No row between db.from and db.to is there as it was. A meter that has no registers any more may well answer with an error.
+/// No row of the tester's data is there as it was. A meter that has no registers any more may well answer with an error.
 fn wiped(ev: &Evidence<'_>) -> Result<Finding, Finding> {
     let Ok(before) = ev.get("data/before").and_then(Backup::read) else {
-        return Err(Finding::NoEvidence(
-            "needs --with db.from=... and db.to=..., and a backup of what is between".into(),
-        ));
+        return Err(Finding::NoEvidence(format!("needs --with {DATA}=... and a backup of what is between")));
     };
     if before.lines.is_empty() {
-        return Err(Finding::NoEvidence("there were no data between db.from and db.to".into()));
+        return Err(Finding::NoEvidence("there were no data between these times".into()));
     }
     let exchange = ev.get("data/after")?;
     exchange.reply()?;
