@@ -13,6 +13,7 @@ import threading
 import time
 
 import test_power
+import test_service
 import test_update
 import test_wlan
 from meter import backup_text, chunks
@@ -168,11 +169,18 @@ class Cuts:
         self.judge("wlan add", reply, when, names == [] and not marked, joined and honest, (marked, names, status))
 
 
+def without_data(vm):
+    """An empty database, whatever other tests had in theirs, or will have."""
+    vm.out(f"{test_service.INIT} stop; rm -f /data/meterd/meter.db*; {test_service.INIT} start")
+    vm.wait_api()
+
+
 def run(vm, tally):
     cuts = Cuts(vm, tally)
     kinds = ["restore", "zero", "split", "factory_restore", "wlan_add"]
     updates = test_update.CUTS if WANTED else 0
     each = [kinds[n % len(kinds)] for n in range(max(len(kinds), WANTED - updates))]
+    without_data(vm)
     vm.radios(False)
     vm.out("rm -rf /data/chrony")
     try:
@@ -183,7 +191,8 @@ def run(vm, tally):
                 vm.write("/data/ap/1.conf", test_wlan.points(1))
             getattr(cuts, kind)()
     finally:
-        vm.sh("ap stop")
+        vm.sh("ap stop; rm -f /data/no-radios")
+    without_data(vm)
     if updates:
         count, half_done = test_update.run(vm, tally)
         cuts.count, cuts.half_done = cuts.count + count, cuts.half_done + half_done
