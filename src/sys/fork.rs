@@ -9,7 +9,8 @@ pub struct Child(libc::pid_t);
 /// Starts a process that runs `body` and ends. To be called before any other thread exists: a lock that one of them holds
 /// would never be given up in the child.
 pub fn fork(body: impl FnOnce()) -> io::Result<Child> {
-    if threads()? != 1 {
+    // Only debug builds look: an emulator of user mode has threads of its own, which do no harm.
+    if cfg!(debug_assertions) && threads()? != 1 {
         return Err(io::Error::other("there are other threads already"));
     }
     // SAFETY: there is one thread, so the child is a whole copy of this process, in which everything goes on working.
