@@ -5,7 +5,7 @@ import json
 import os
 
 import disk
-from scenario import PASSWORD, Refused, Scenario
+from scenario import PASSWORD, PATIENT, Refused, Scenario
 from meter import backup_text
 from certificates import Certificates
 from provider import Provider
@@ -182,7 +182,7 @@ class Update(Scenario):
             "update": {"url": self.publisher.url() + url, "public_key": self.publisher.public_key, "patience_seconds": 2},
             "platform": {"install": {"fw": ["/bin/sh", installer]}},
             # Other commands have an operation to say more; a list is its reply.
-            "limits": {"reserve_bytes": 0},
+            "limits": PATIENT,
             "allow_targets": ["127.0.0.1"],
         }
 

@@ -38,7 +38,7 @@ ERRORS = {
 CLEAR = ("room", "I/O error", "Input/output", "Read-only", "readonly", "No space", "full", "disk", "WRITE_FAILED")
 CLEAR += ("open database", "could not be recorded")
 # A quick request needs no disk; the rest is a busy machine.
-QUICK = 5.0
+QUICK = 20.0
 
 
 class Course:
