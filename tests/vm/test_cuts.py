@@ -125,6 +125,7 @@ class Cuts:
     def factory_restore(self):
         vm, api = self.vm, self.vm.api
         vm.label = api.user, api.password
+        without_data(vm)
         token = test_power.furnish(vm)
         reply, when = self.cut("/cmd/factory-restore", None, share=2)
         api.user, api.password = "technician", "made up"
