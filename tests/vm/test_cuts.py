@@ -20,14 +20,14 @@ from meter import backup_text, chunks
 
 SEED = 20261127
 WANTED = int(os.environ.get("POWER_CUTS", "0"))
-REGISTERS = [("Grid", "P"), ("Grid+", "P"), ("Voltage", "V")]
+REGISTERS = test_service.REGISTERS
 START, ROWS = 1_700_000_000, 4000
 
 
 def rows_of(seed):
     """Increments of each row, oldest first."""
     rng = random.Random(seed)
-    return [[rng.randrange(-500, 900), rng.randrange(900), rng.randrange(-3, 4)] for _ in range(ROWS)]
+    return [[rng.randrange(-500, 900), *(rng.randrange(900) for _ in REGISTERS[1:])] for _ in range(ROWS)]
 
 
 def text_of(rows):
@@ -119,13 +119,12 @@ class Cuts:
         self.database("zero", {"action": "zero", "regs": [0]}, after)
 
     def split(self):
-        after = text_of([[row[0], max(0, row[0]), row[2]] for row in rows_of(1)])
+        after = text_of([[row[0], max(0, row[0]), *row[2:]] for row in rows_of(1)])
         self.database("split", {"action": "split"}, after)
 
     def factory_restore(self):
         vm, api = self.vm, self.vm.api
         vm.label = api.user, api.password
-        without_data(vm)
         token = test_power.furnish(vm)
         reply, when = self.cut("/cmd/factory-restore", None, share=2)
         api.user, api.password = "technician", "made up"
@@ -170,30 +169,22 @@ class Cuts:
         self.judge("wlan add", reply, when, names == [] and not marked, joined and honest, (marked, names, status))
 
 
-def without_data(vm):
-    """An empty database, whatever other tests had in theirs, or will have."""
-    vm.out(f"{test_service.INIT} stop; rm -f /data/meterd/meter.db*; {test_service.INIT} start")
-    vm.wait_api()
-
-
 def run(vm, tally):
     cuts = Cuts(vm, tally)
     kinds = ["restore", "zero", "split", "factory_restore", "wlan_add"]
     updates = test_update.CUTS if WANTED else 0
     each = [kinds[n % len(kinds)] for n in range(max(len(kinds), WANTED - updates))]
-    without_data(vm)
     vm.radios(False)
-    vm.out("rm -rf /data/chrony")
-    try:
-        for kind in sorted(each, key=kinds.index):
-            if kind == "wlan_add" and not vm.sh("test -e /data/no-radios")[0]:
-                vm.radios(True)
-                vm.out("mkdir -p /data/ap")
-                vm.write("/data/ap/1.conf", test_wlan.points(1))
-            getattr(cuts, kind)()
-    finally:
-        vm.sh("ap stop; rm -f /data/no-radios")
-    without_data(vm)
+    # All rows are its own.
+    vm.out(f"{test_service.INIT} stop; rm -rf /data/chrony /data/meterd/meter.db*; {test_service.INIT} start")
+    vm.wait_api()
+    for kind in sorted(each, key=kinds.index):
+        if kind == "wlan_add" and not vm.sh("test -e /data/no-radios")[0]:
+            vm.radios(True)
+            vm.out("mkdir -p /data/ap")
+            vm.write("/data/ap/1.conf", test_wlan.points(1))
+        getattr(cuts, kind)()
+    vm.sh("ap stop")
     if updates:
         count, half_done = test_update.run(vm, tally)
         cuts.count, cuts.half_done = cuts.count + count, cuts.half_done + half_done
