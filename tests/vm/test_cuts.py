@@ -144,7 +144,7 @@ class Cuts:
         vm, point = self.vm, test_wlan.Air(self.vm, self.tally)
         vm.out(f"rm -f /data/meterd/wlan-pending; {test_wlan.INIT} stop")
         vm.write(test_wlan.CONF, test_wlan.SETTINGS)
-        vm.out(f"sync; {test_wlan.INIT} start; ap start /data/ap/1.conf", timeout=40)
+        vm.out(f"sync; {test_wlan.INIT} start; ap stop; ap start /data/ap/1.conf", timeout=40)
         # Acknowledged is the end of it, not its token.
         wait = self.chance.uniform(0, 6 * max(1, self.pace))
         token, until = point.begin(action="add", ssid="Meter-Lab", key="correct horse"), time.monotonic() + wait
