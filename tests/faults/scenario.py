@@ -97,6 +97,10 @@ class Scenario:
         """The course; with a running service unless it is one of the command line."""
         raise NotImplementedError
 
+    def is_telling(self, told):
+        """Whether an undisturbed course went as it should, where that is a race."""
+        return True
+
     def check(self, service, told):
         """What is wrong when the service starts again on what a cut has left; `told` is what had been said by then."""
         raise NotImplementedError

@@ -86,7 +86,7 @@ class Air:
 
     def undone(self, name, error, wanted, expect, point):
         """A failed change says why and leaves the networks as they were; the meter is back where it was."""
-        back = self.is_on(point, 20)
+        back = self.is_on(point, 45)
         networks = self.networks()
         self.tally.check(name, wanted in error and back and networks == expect, (error, back, networks))
 
