@@ -36,7 +36,7 @@ ERRORS = {
 }
 # One of these is in every error: what failed, in words or by the API's own tag.
 CLEAR = ("room", "I/O error", "Input/output", "Read-only", "readonly", "No space", "full", "disk", "WRITE_FAILED")
-CLEAR += ("open database", "could not be recorded")
+CLEAR += ("open database", "could not be recorded", "write-ahead log")
 # A quick request needs no disk; the rest is a busy machine.
 QUICK = 20.0
 

@@ -139,7 +139,11 @@ fn unwritable(why: &str) -> DbError {
 fn configure(conn: &Connection) -> Result<(), DbError> {
     // The page size must be set before the first page is written; WAL before the tables, so that they are written once.
     conn.execute_batch("PRAGMA page_size = 4096")?;
-    conn.query_row("PRAGMA journal_mode = WAL", [], |_| Ok(()))?;
+    // A failing disk may leave it in its old mode without an error; there the last commit is not safe from a power cut.
+    let mode: String = conn.query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0))?;
+    if mode != "wal" {
+        return Err(unwritable("its write-ahead log cannot be made"));
+    }
     conn.execute_batch(
         "PRAGMA synchronous = FULL;
          PRAGMA cache_size = -512;
