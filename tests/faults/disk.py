@@ -107,8 +107,11 @@ def read_trace(path):
     with open(path, "rb") as file:
         text = file.read()
     res, at, left = [], 0, {}
-    while at < len(text):
+    # A service that still runs may be in the middle of a record: what it changes then comes after the moment of reading.
+    while at + RECORD.size <= len(text):
         length, kind, failed, n_path, n_other, call, _, inode, offset = RECORD.unpack_from(text, at)
+        if len(text) < at + length:
+            break
         names = at + RECORD.size
         path, other = text[names : names + n_path].decode(), text[names + n_path : names + n_path + n_other].decode()
         change = Change(kind.decode(), failed, path, other, call, inode, offset, text[names + n_path + n_other : at + length])
