@@ -147,6 +147,34 @@ impl Conn {
         }
     }
 
+    /// Bytes of memory that requests and answers hold here.
+    pub(super) fn held(&self) -> usize {
+        let step = match &self.step {
+            Step::Collect { body, .. } => body.capacity(),
+            Step::Queue(order) => order.body.held(),
+            Step::Work(work, _) => work.held(),
+            Step::Head | Step::Drop { .. } | Step::Leave | Step::Linger { .. } => 0,
+        };
+        self.input.capacity() + self.out.held() + step
+    }
+
+    /// Whether it may be asked to give up what it holds: nothing of it is in work.
+    pub(super) fn gives_memory(&self) -> bool {
+        self.expendable() || matches!(self.step, Step::Queue(_) | Step::Leave)
+    }
+
+    /// Gives up what it holds. A request is told so; an answer that its client has not taken is cut.
+    pub(super) fn give_memory(&mut self, house: &mut House, now: Instant) -> Result<(), End> {
+        match self.step {
+            Step::Head | Step::Collect { .. } | Step::Drop { .. } | Step::Queue(_) => {
+                self.input = Vec::new();
+                self.refuse(Refusal::Busy, now);
+                self.progress(house, now)
+            }
+            Step::Work(..) | Step::Leave | Step::Linger { .. } => Err(End::Reset),
+        }
+    }
+
     /// Gives its place up: a request that was not begun is told so as far as the socket takes it now, a cut answer ends
     /// like one.
     pub(super) fn give_place(mut self, house: &mut House, now: Instant) {

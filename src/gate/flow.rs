@@ -2,7 +2,7 @@
 
 use crate::http::chunked::{Decoder, Malformed};
 
-/// Bytes by which a body of unknown length grows at a time.
+/// Bytes by which a body grows at a time: memory is taken for what has come, not for what was announced.
 const STEP: usize = 16 * 1024;
 
 /// What is left of one body.

@@ -1,7 +1,8 @@
 //! The public door: one thread that owns every socket a client can reach and lets only whole, checked requests through.
 //!
 //! The order to read it in: [`head`] and `flow` turn bytes into requests, `peers` counts who holds what, `conn` is one
-//! client connection, `work` and `answer` bring its answer, `run` is the loop around them.
+//! client connection, `work` and `answer` bring its answer, `run` is the loop around them, `places` says who goes when it is
+//! full.
 //! The gate knows HTTP's framing and limits and who is at the other end. It knows no resource but by the class of its
 //! path, and of tokens only whether a closure accepts them.
 
@@ -13,6 +14,7 @@ mod house;
 mod listen;
 mod outbox;
 mod peers;
+mod places;
 mod rate;
 pub mod refusals;
 mod request;
@@ -152,7 +154,8 @@ pub fn start(
             stopping: false,
             turns: 0,
         };
-        if let Err(err) = (Run { house, doors, conns: Vec::new(), wake: woken, retry: false }).serve() {
+        let places = places::Places::new(house.limits.connections);
+        if let Err(err) = (Run { house, doors, conns: Vec::new(), places, wake: woken, retry: false }).serve() {
             log::error!("gate: {err}");
         }
     };

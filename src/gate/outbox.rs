@@ -23,6 +23,11 @@ impl Outbox {
         self.len() == 0
     }
 
+    /// Bytes of memory that it holds.
+    pub(super) fn held(&self) -> usize {
+        self.bytes.capacity()
+    }
+
     /// Adds bytes behind those that wait, in exactly the memory they need.
     pub(super) fn push(&mut self, bytes: &[u8]) {
         self.bytes.reserve_exact(bytes.len());

@@ -44,3 +44,13 @@ pub(super) enum Body {
         flow: Flow,
     },
 }
+
+impl Body {
+    /// Bytes of memory that it holds.
+    pub(super) fn held(&self) -> usize {
+        match self {
+            Body::Whole(bytes) | Body::Streamed { first: bytes, .. } => bytes.capacity(),
+            Body::Withheld => 0,
+        }
+    }
+}

@@ -10,9 +10,11 @@ use super::conn::Conn;
 use super::house::{House, PIECE};
 use super::listen::{Caller, Door};
 use super::peers::Who;
+use super::places::Places;
 use super::refusals::Refusal;
 use super::upstream::SETTLE;
 use crate::sys::poll::{self, Entry};
+use crate::sys::process;
 
 /// How long accepting pauses when the machine is out of descriptors or memory.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -32,6 +34,7 @@ pub(super) struct Run {
     pub(super) house: House,
     pub(super) doors: Vec<Door>,
     pub(super) conns: Vec<Conn>,
+    pub(super) places: Places,
     /// Closed, or written to, when the service stops.
     pub(super) wake: UnixStream,
     /// A request has its turn but no connection to tiny_http yet.
@@ -65,9 +68,10 @@ impl Run {
             self.house.pool.sweep(rest);
             if stop_by.is_some() {
                 self.conns.retain(Conn::unfinished);
-            } else if self.callers(&entries[1..1 + doors]).is_err() {
+            } else if self.callers(&entries[1..1 + doors], now).is_err() {
                 paused = Some(now + ACCEPT_PAUSE);
             }
+            self.free_memory(now);
             self.hand_out_slots(now);
         }
     }
@@ -123,12 +127,15 @@ impl Run {
         rest
     }
 
-    fn callers(&mut self, entries: &[Entry]) -> std::io::Result<()> {
+    fn callers(&mut self, entries: &[Entry], now: Instant) -> std::io::Result<()> {
+        self.places.recover(self.house.limits.connections, now);
         for (at, entry) in entries.iter().enumerate() {
             for _ in 0..if entry.readable() { CALLERS } else { 0 } {
                 match self.doors[at].accept() {
                     Ok(Some(caller)) => self.admit(caller),
                     Ok(None) => break,
+                    // The caller waits on, and the listener is looked at again at once.
+                    Err(err) if process::out_of_descriptors(&err) && self.free_descriptors(now) => break,
                     Err(err) => {
                         log::warn!("gate: accepting pauses: {err}");
                         return Err(err);
@@ -140,9 +147,9 @@ impl Run {
     }
 
     fn admit(&mut self, caller: Caller) {
-        let (peers, limits) = (&self.house.peers, &self.house.limits);
-        let crowded = matches!(caller.who, Who::Ip(_)) && peers.seats(caller.who) >= limits.per_peer;
-        let full = self.conns.len() - peers.seats(Who::Turned) - peers.seats(Who::Probe) >= limits.connections;
+        let peers = &self.house.peers;
+        let crowded = matches!(caller.who, Who::Ip(_)) && peers.seats(caller.who) >= self.house.limits.per_peer;
+        let full = self.conns.len() - peers.seats(Who::Turned) - peers.seats(Who::Probe) >= self.places.now();
         let refused = match caller.who {
             _ if caller.refused.is_some() => caller.refused,
             Who::Probe if peers.seats(Who::Probe) < PROBES => None,
@@ -160,34 +167,6 @@ impl Run {
             conn.refuse(refusal, conn.accepted);
         }
         self.conns.push(conn);
-    }
-
-    /// Makes room for a caller: of the connections without a whole request, the oldest one of the peer that holds most goes.
-    /// Where every place is taken by whole requests, peers that hold more than the caller would give way in the same order:
-    /// an answer that its client does not read, or a request that was not begun yet.
-    fn evict(&mut self, caller: Who) -> bool {
-        let now = Instant::now();
-        let share = self.house.peers.seats(caller) + 1;
-        let victim = self.victim(Conn::expendable).or_else(|| {
-            let peers = &self.house.peers;
-            self.victim(|it| share < peers.seats(it.seat.who) && it.yields(now))
-        });
-        if let Some(at) = victim {
-            let conn = self.conns.swap_remove(at);
-            if !conn.expendable() {
-                conn.give_place(&mut self.house, now);
-            }
-        }
-        victim.is_some()
-    }
-
-    fn victim(&self, may_go: impl Fn(&Conn) -> bool) -> Option<usize> {
-        let peers = &self.house.peers;
-        let counted = |it: &Conn| !matches!(it.seat.who, Who::Turned | Who::Probe);
-        (self.conns.iter().enumerate())
-            .filter(|(_, it)| counted(it) && may_go(it))
-            .max_by_key(|(_, it)| (peers.seats(it.seat.who), std::cmp::Reverse(it.accepted)))
-            .map(|(at, _)| at)
     }
 
     /// Starts the requests that wait, the longest waiting first, as far as there are slots for them.

@@ -20,6 +20,11 @@ pub fn peer_uid(socket: impl AsFd) -> io::Result<u32> {
     Ok(cred.uid)
 }
 
+/// Whether a call failed because no further descriptor may be had, in this process or on the whole machine.
+pub fn out_of_descriptors(err: &io::Error) -> bool {
+    matches!(err.raw_os_error(), Some(libc::EMFILE | libc::ENFILE))
+}
+
 /// The user id that this process acts as.
 pub fn own_uid() -> u32 {
     // SAFETY: geteuid has no arguments and cannot fail.

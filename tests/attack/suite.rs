@@ -29,8 +29,8 @@ use meter::{Meter, folder};
 use watch::{Held, Watch};
 use wire::Front;
 
-/// Bytes that may be resident at most, whatever is done. The aim is 12 MB, which full buffers miss by a little.
-const RESIDENT: u64 = 13_500_000;
+/// Bytes that may be resident at most, whatever is done.
+const RESIDENT: u64 = 12_000_000;
 /// Bytes that the C library may keep for later when everything is over.
 const KEPT: u64 = 2_000_000;
 /// Descriptors of the connections inside the service that it keeps for the next requests: four, at either end.

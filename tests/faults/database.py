@@ -364,8 +364,8 @@ SCENARIOS = {
     "zero": lambda: Database("zero", [ZERO]),
     "split": lambda: Database("split", [SPLIT]),
     "checkpoint": lambda: Checkpoint("checkpoint", [ZERO, SPLIT]),
-    # More than is done before the cancellation comes.
-    "cancel": lambda: Cancel("cancel", [SPLIT, *restores(6 * ROWS), ZERO]),
+    # More in one command than is done before the cancellation of the next one comes.
+    "cancel": lambda: Cancel("cancel", [body(history(8, START, 10 * ROWS, STEP)), ZERO]),
     "clear-excess": Excess,
     "retention": Retention,
     "ingest": Ingest,

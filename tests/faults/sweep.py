@@ -299,6 +299,8 @@ def main():
             text = f"{name}: the disk fails {sum(counts.values())} times ({report(counts)}), {restarts} times at its start"
             tally.check(text, not wrong, shorten(wrong))
             totals.update(errors=sum(counts.values()), wrong=len(wrong))
+        except RuntimeError as err:
+            tally.check(f"{name} runs to its end", False, err)
         finally:
             scenario.remove()
         print(f"{name}: {time.monotonic() - begun:.0f} s")

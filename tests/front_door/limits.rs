@@ -210,3 +210,25 @@ fn answers_that_nobody_reads_make_room_for_a_peer_that_holds_less() {
     // At first they are only slow.
     until("a newcomer is served", || house.client_from(9).try_answer_to(&get("/x")).is_ok_and(|it| it.status == 200));
 }
+
+#[test]
+fn peers_whose_bodies_fill_the_memory_give_way_to_one_with_less() {
+    let house = house(Limits { body_seconds: 10, ..limits() });
+    let (start, rest) = ("x".repeat(60_000), "x".repeat(5_536));
+    let mut greedy: Vec<_> = (0..32).map(|n| house.client_from(2 + n / 16)).collect();
+    for client in &mut greedy {
+        client.send(format!("POST /x HTTP/1.1\r\nHost: x\r\nContent-Length: 65536\r\n\r\n{start}"));
+    }
+    assert_eq!(house.client_from(9).ask(&post("/x", "good", &start)).status, 200);
+    let statuses: Vec<_> = greedy
+        .iter_mut()
+        .map(|client| {
+            client.send(rest.as_str());
+            client.answer().status
+        })
+        .collect();
+    // A mebibyte is kept of the 1.9 that came.
+    let refused = statuses.iter().filter(|it| **it == 503).count();
+    assert!((14..20).contains(&refused), "{statuses:?}");
+    assert_eq!(statuses.iter().filter(|it| **it == 200).count(), 32 - refused, "{statuses:?}");
+}

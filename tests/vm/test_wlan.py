@@ -12,7 +12,8 @@ INIT = "/etc/init.d/S60wlan"
 ODD, ODD_KEY = 'Cé "q" \\b', 'a "b" \\c #d'
 # The 256-bit key that a passphrase and a name make (IEEE 802.11, PBKDF2).
 HEX_KEY = hashlib.pbkdf2_hmac("sha1", b"correct horse", b"Meter-Lab", 4096, 32).hex()
-RADIO = "interface=wlan{radio}\ndriver=nl80211\nhw_mode=g\nchannel={channel}\n"
+# Beacons come more often than a scan stays on a channel (33 ms), since on a busy host the answers to its probes come late.
+RADIO = "interface=wlan{radio}\ndriver=nl80211\nhw_mode=g\nchannel={channel}\nbeacon_int=25\n"
 POINTS = {
     1: [
         ("ssid=Meter-Lab", "WPA-PSK", "correct horse"),
@@ -124,7 +125,7 @@ def view(air):
     began = time.monotonic()
     heard = {it["bssid"]: it for it in air.view()["ap"]}
     seconds = time.monotonic() - began
-    # On a busy host a beacon may miss the moment in which its channel is listened to.
+    # On a busy host a beacon may miss the moment in which its channel is listened to; the next scan is after 15 seconds.
     while len(heard) < 5 and time.monotonic() < began + 60:
         heard.update({it["bssid"]: it for it in air.view()["ap"]})
     names = sorted(it["ssid"] for it in heard.values())
@@ -270,4 +271,7 @@ def cut(air):
     networks = air.networks()
     air.tally.check(name, back and networks == expect, (back, networks, air.supplicant("status")))
     air.tally.check("and the operation says that it was interrupted", status.get("error") == "INTERRUPTED", status)
+    until = time.monotonic() + 60
+    while vm.sh("ls /data/meterd/wlan-pending")[0] == 0 and time.monotonic() < until:
+        time.sleep(1)
     air.tally.check("the mark is gone", vm.sh("ls /data/meterd/wlan-pending")[0] != 0)

@@ -52,8 +52,8 @@ pub fn change(
 }
 
 /// Undoes a change that a former process left unfinished, which only the marker tells; without one it does nothing.
-/// Where the supplicant starts after this service it is waited for; if it does not come the marker stays, and the next
-/// change recovers first.
+/// A supplicant that starts after this service, or is too busy with its start to answer, is waited for; if it does not
+/// come the marker stays, and the next change recovers first.
 pub fn recover(settings: &config::Wlan, marker: &Path) -> Result<(), Failure> {
     recover_patiently(settings, marker, &TIMINGS)
 }
@@ -66,9 +66,7 @@ pub(super) fn recover_patiently(settings: &config::Wlan, marker: &Path, timings:
         match attempt {
             // A change is under way, and it has recovered first.
             Err(Failure::Busy) => return Ok(()),
-            Err(Failure::Supplicant(Trouble::NotRunning(_))) if clock::boottime() < until => {
-                thread::sleep(timings.poll);
-            }
+            Err(Failure::Supplicant(_)) if clock::boottime() < until => thread::sleep(timings.poll),
             res => return res,
         }
     }

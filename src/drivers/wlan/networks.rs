@@ -12,8 +12,9 @@ use super::{Failure, TIMINGS, Timings};
 use crate::config;
 use crate::sys::clock;
 
-/// Seconds after which a list of access points is too old to be shown.
-const MAX_AGE: u64 = 60;
+/// Seconds after which a list of access points is too old to be shown. One scan may miss some, so whoever asks again gets
+/// another soon.
+const MAX_AGE: u64 = 15;
 /// Access points and networks that are listed at most.
 const MAX_LISTED: usize = 1024;
 /// How long a reply may take for somebody who only looks, and who gets an answer within ten seconds in any case.
@@ -22,8 +23,8 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// supplicant's wpa_ctrl.h).
 const MASK: &str = "0x1a87";
 
-/// `/sys/net/wlan`: `{"ap": [...], "net": [...]}`. A list of access points that is older than a minute is renewed
-/// first, which takes up to five seconds.
+/// `/sys/net/wlan`: `{"ap": [...], "net": [...]}`. A list of access points that is older than 15 seconds is
+/// renewed first, which takes up to five seconds.
 pub fn view(settings: &config::Wlan) -> Result<Value, Failure> {
     view_within(settings, &TIMINGS)
 }
@@ -56,7 +57,7 @@ pub(super) fn view_within(settings: &config::Wlan, timings: &Timings) -> Result<
     }))
 }
 
-/// Access points as of the last minute, if a scan can be had.
+/// Access points as of the last seconds, if a scan can be had.
 fn fresh_access_points(control: &Control<'_>, timings: &Timings) -> Result<Vec<AccessPoint>, Trouble> {
     let is_fresh = |list: &[AccessPoint]| list.iter().any(|it| it.age <= MAX_AGE);
     let mut list = access_points(control)?;

@@ -49,14 +49,14 @@ impl Conn {
                 self.begin_upload(asked, Flow::Length(n), Vec::new(), house, now);
             }
             framing => {
-                let (flow, body) = match framing {
-                    Framing::Length(n) => (Flow::Length(n), Vec::with_capacity(n as usize)),
-                    Framing::Chunked => (Flow::chunked(), Vec::new()),
+                let flow = match framing {
+                    Framing::Length(n) => Flow::Length(n),
+                    Framing::Chunked => Flow::chunked(),
                 };
                 if asked.head.expects_continue && !flow.done() && self.input.is_empty() {
                     self.out.push(CONTINUE);
                 }
-                self.step = Step::Collect { asked, flow, body };
+                self.step = Step::Collect { asked, flow, body: Vec::new() };
             }
         }
     }
@@ -90,7 +90,7 @@ impl Conn {
             self.refuse(Refusal::BadRequest("The chunked body is malformed."), now);
             return true;
         };
-        self.input.drain(..used);
+        self.use_up(used);
         if body.len() > house.limits.body_bytes {
             self.begin_upload(asked, flow, body, house, now);
         } else if flow.done() {
@@ -115,7 +115,7 @@ impl Conn {
             self.refuse(Refusal::BadRequest("The chunked body is malformed."), now);
             return true;
         };
-        self.input.drain(..used);
+        self.use_up(used);
         self.rate.add(used);
         let dropped = dropped + data.len() as u64;
         if dropped > house.limits.upload_bytes {
@@ -127,6 +127,14 @@ impl Conn {
             return false;
         }
         true
+    }
+
+    /// Many connections may wait for more of a body, so that none keeps an empty buffer meanwhile.
+    fn use_up(&mut self, n: usize) {
+        self.input.drain(..n);
+        if self.input.is_empty() {
+            self.input = Vec::new();
+        }
     }
 
     fn queue(&mut self, asked: Asked, body: Body, house: &mut House, now: Instant) {
