@@ -52,8 +52,8 @@ pub fn change(
 }
 
 /// Undoes a change that a former process left unfinished, which only the marker tells; without one it does nothing.
-/// A supplicant that starts after this service, or is too busy with its start to answer, is waited for; if it does not
-/// come the marker stays, and the next change recovers first.
+/// A supplicant that starts after this service, has not opened its socket to everybody yet, or is too busy to answer, is
+/// waited for; if it does not come the marker stays, and the next change recovers first.
 pub fn recover(settings: &config::Wlan, marker: &Path) -> Result<(), Failure> {
     recover_patiently(settings, marker, &TIMINGS)
 }
@@ -79,9 +79,9 @@ fn recover_within(
     cancelled: &dyn Fn() -> bool,
 ) -> Result<(), Failure> {
     if marker.exists() {
-        log::info!("a change of the WLAN was interrupted; wpa_supplicant reads its file again");
         undo::reload(&settings.control, timings, cancelled)?;
         undo::unmark(marker);
+        log::info!("a change of the WLAN was interrupted and is undone: wpa_supplicant has read its file again");
     }
     Ok(())
 }
