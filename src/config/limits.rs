@@ -22,7 +22,7 @@ pub struct Limits {
     pub fields: usize,
     /// Bytes of the request target.
     pub target_bytes: usize,
-    /// Bytes of a body that is not an upload; all connections together hold no more than 16 such bodies.
+    /// Bytes of a body that is not an upload; what waits on all connections together holds no more than 16 such bodies.
     pub body_bytes: usize,
     /// Seconds for a whole body.
     pub body_seconds: u64,

@@ -1,7 +1,8 @@
 //! One client connection as a state machine: head, body, queue, work, answer, and a close that loses nothing.
-//! It owns the client's socket and its deadlines. What comes in is judged in `intake`; how an answer is read and worded is
-//! `work`'s.
+//! It owns the client's socket and its deadlines. What comes in is judged in `intake`, what it gives up for others is in `giving`; how
+//! an answer is read and worded is `work`'s.
 
+mod giving;
 mod intake;
 
 use std::io::{ErrorKind, Read};
@@ -23,9 +24,6 @@ use super::request::{Asked, Body, Order};
 use super::upstream::Link;
 use super::work::{Audience, Cut, Delivery, HOLD, Work};
 use crate::sys::poll::Entry;
-
-/// How long a client may take nothing of its answer and still be safe from losing its place to another one.
-const STALL: Duration = Duration::from_secs(1);
 
 const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 
@@ -129,63 +127,6 @@ impl Conn {
     /// The waiting request itself.
     pub(super) fn order(&self) -> Option<&Order> {
         if let Step::Queue(order) = &self.step { Some(order) } else { None }
-    }
-
-    /// Whether the connection may be dropped for another one: it has no whole request and no upload in work.
-    pub(super) fn expendable(&self) -> bool {
-        matches!(self.step, Step::Head | Step::Collect { .. } | Step::Drop { .. } | Step::Linger { .. })
-    }
-
-    /// Whether the connection may be dropped for a peer that holds less: its client does not read its answer, or its
-    /// request was not begun yet.
-    pub(super) fn yields(&self, now: Instant) -> bool {
-        match &self.step {
-            Step::Queue(_) => true,
-            Step::Leave => !self.out.is_empty() && self.since + STALL <= now,
-            Step::Work(work, None) => !self.out.is_empty() && work.moved + STALL <= now,
-            _ => false,
-        }
-    }
-
-    /// Bytes of memory that requests and answers hold here.
-    pub(super) fn held(&self) -> usize {
-        let step = match &self.step {
-            Step::Collect { body, .. } => body.capacity(),
-            Step::Queue(order) => order.body.held(),
-            Step::Work(work, _) => work.held(),
-            Step::Head | Step::Drop { .. } | Step::Leave | Step::Linger { .. } => 0,
-        };
-        self.input.capacity() + self.out.held() + step
-    }
-
-    /// Whether it may be asked to give up what it holds: nothing of it is in work.
-    pub(super) fn gives_memory(&self) -> bool {
-        self.expendable() || matches!(self.step, Step::Queue(_) | Step::Leave)
-    }
-
-    /// Gives up what it holds. A request is told so; an answer that its client has not taken is cut.
-    pub(super) fn give_memory(&mut self, house: &mut House, now: Instant) -> Result<(), End> {
-        match self.step {
-            Step::Head | Step::Collect { .. } | Step::Drop { .. } | Step::Queue(_) => {
-                self.input = Vec::new();
-                self.refuse(Refusal::Busy, now);
-                self.progress(house, now)
-            }
-            Step::Work(..) | Step::Leave | Step::Linger { .. } => Err(End::Reset),
-        }
-    }
-
-    /// Gives its place up: a request that was not begun is told so as far as the socket takes it now, a cut answer ends
-    /// like one.
-    pub(super) fn give_place(mut self, house: &mut House, now: Instant) {
-        let mut end = End::Reset;
-        if let Step::Queue(_) = self.step {
-            self.refuse(Refusal::Busy, now);
-            if self.progress(house, now).is_ok() {
-                end = End::Quiet;
-            }
-        }
-        self.abandon(&end, house, now);
     }
 
     /// Whether the connection may go when the service stops.

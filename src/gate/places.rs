@@ -7,7 +7,8 @@ use super::conn::Conn;
 use super::peers::Who;
 use super::run::Run;
 
-/// The bytes that all connections together may hold, in bodies of the largest size that is collected whole.
+/// The bytes that all connections together may hold besides what is in work, which has bounds of its own, in bodies of the
+/// largest size that is collected whole.
 const BODIES: usize = 16;
 /// Descriptors that must be left for the work itself once they have run out: connections to tiny_http, files of SQLite.
 const SPARE: usize = 8;
@@ -111,7 +112,7 @@ impl Run {
     fn heaviest(&self) -> Option<usize> {
         let held_by = |who| self.conns.iter().filter(|it| it.seat.who == who).map(Conn::held).sum::<usize>();
         (self.conns.iter().enumerate())
-            .filter(|(_, it)| it.gives_memory() && 0 < it.held())
+            .filter(|(_, it)| 0 < it.held())
             .max_by_key(|(_, it)| (held_by(it.seat.who), it.held()))
             .map(|(at, _)| at)
     }

@@ -193,11 +193,6 @@ impl Work {
         self.link.as_ref().is_some_and(|it| it.slot.class != Class::Download)
     }
 
-    /// Bytes of memory that it holds.
-    pub(super) fn held(&self) -> usize {
-        self.hold.capacity() + self.link.as_ref().map_or(0, |it| it.out.held())
-    }
-
     /// Forgets what has come of an answer that nobody waits for.
     pub(super) fn discard(&mut self) {
         self.hold = Vec::new();
