@@ -120,7 +120,7 @@ impl Worker {
                 self.wait(IDLE_TICK);
                 continue;
             };
-            self.checkpoint();
+            self.copy_log();
             // The lock stays free for a whole gap, so that another process's writer gets its turn.
             let until = Instant::now() + gap;
             while let Some(rest) = until.checked_duration_since(Instant::now()).filter(|it| !it.is_zero()) {

@@ -52,8 +52,15 @@ impl Worker {
         forget(&mut self.conn, &gone);
     }
 
-    pub(super) fn checkpoint(&mut self) {
+    fn checkpoint(&mut self) {
         if let Err(err) = wal::checkpoint(&self.conn) {
+            log::warn!("checkpoint: {err}");
+        }
+    }
+
+    /// What is due between two batches.
+    pub(super) fn copy_log(&mut self) {
+        if let Err(err) = wal::copy(&self.conn) {
             log::warn!("checkpoint: {err}");
         }
     }
