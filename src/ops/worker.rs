@@ -22,6 +22,7 @@ use super::tail::Tail;
 use super::token::Token;
 use crate::config::Limits;
 use crate::drivers::register_db::pace::Pace;
+use crate::drivers::register_db::wal::Log;
 use crate::drivers::register_db::{DbError, Fault as LockFault, Job, Plan, Step};
 use crate::sys::clock;
 
@@ -49,6 +50,7 @@ struct Queued {
 /// The thread's own state.
 pub(super) struct Worker {
     conn: Connection,
+    log: Log,
     inbox: Receiver<Message>,
     table: Arc<Table>,
     tail: Arc<Tail>,
@@ -80,8 +82,9 @@ pub(super) struct Parts {
 impl Worker {
     /// A worker that goes on where the journal stops.
     pub(super) fn new(parts: Parts) -> Result<Worker, DbError> {
-        let Parts { conn, inbox, table, tail, staged, limits } = parts;
+        let Parts { mut conn, inbox, table, tail, staged, limits } = parts;
         let mut worker = Worker {
+            log: Log::watch(&mut conn)?,
             conn,
             inbox,
             table,

@@ -2,10 +2,9 @@
 //! moment holds up its program; instead this is called between batches and when there is nothing else to do.
 
 use std::ffi::OsString;
-use std::fs::File;
-use std::io;
-use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use rusqlite::Connection;
@@ -16,21 +15,37 @@ use super::schema::LOCK_WAIT;
 /// Bytes in the log from which on its pages are copied into the database, as far as readers allow.
 const COPY_FROM: u64 = 4 << 20;
 
-/// To be called between batches: copies what has gathered in the log. The next batch then begins at the log's start again,
-/// which costs less than a log that is shortened and grows anew. As [`checkpoint`], it waits for nobody and must not be
-/// called within a transaction.
-pub fn copy(conn: &Connection) -> Result<(), DbError> {
-    match path(conn) {
-        Some(path) if COPY_FROM <= gathered(path).unwrap_or(u64::MAX) => run(conn, "PASSIVE"),
-        _ => Ok(()),
+/// What one connection knows of the log: its bytes as of that connection's last commit. (Whoever opens and closes one of the
+/// database's files by himself to look drops every lock that this process has on it.)
+pub struct Log(Arc<AtomicU64>);
+
+impl Log {
+    /// Watches the log through the commits of a connection.
+    pub fn watch(conn: &mut Connection) -> Result<Log, DbError> {
+        let page = conn.query_row("PRAGMA page_size", [], |row| row.get::<_, u32>(0))?;
+        let bytes = Arc::new(AtomicU64::new(0));
+        let seen = Arc::clone(&bytes);
+        conn.wal_hook(Some(move |_: &mut rusqlite::hooks::Wal, pages: std::ffi::c_int| {
+            seen.store(u64::from(pages.unsigned_abs()) * u64::from(page), Ordering::Relaxed);
+            Ok(())
+        }))?;
+        Ok(Log(bytes))
+    }
+
+    /// To be called between batches: copies what has gathered. The next batch then begins at the log's start again, which
+    /// costs less than a log that is shortened and grows anew. As [`checkpoint`], it waits for nobody and must not be called
+    /// within a transaction.
+    pub fn copy(&self, conn: &Connection) -> Result<(), DbError> {
+        if COPY_FROM <= self.0.swap(0, Ordering::Relaxed) { run(conn, "PASSIVE") } else { Ok(()) }
     }
 }
 
 /// Copies what is in a large log and attempts to shorten the file. Without the second, the file would stay as long as it
 /// ever was.
 pub fn checkpoint(conn: &Connection) -> Result<(), DbError> {
-    let Some(path) = path(conn) else { return Ok(()) };
-    if std::fs::metadata(beside(path, "-wal")).map_or(0, |it| it.len()) < COPY_FROM {
+    let Some(path) = conn.path().filter(|it| !it.is_empty()) else { return Ok(()) };
+    let size = std::fs::metadata(log_of(Path::new(path))).map_or(0, |it| it.len());
+    if size < COPY_FROM {
         return Ok(());
     }
     run(conn, "PASSIVE")?;
@@ -45,27 +60,9 @@ fn run(conn: &Connection, mode: &str) -> Result<(), DbError> {
     Ok(conn.query_row(&format!("PRAGMA wal_checkpoint({mode})"), [], |row| row.get::<_, bool>(0)).map(drop)?)
 }
 
-fn path(conn: &Connection) -> Option<&Path> {
-    conn.path().filter(|it| !it.is_empty()).map(Path::new)
-}
-
-/// Bytes in the log that were not copied yet, as its index has them (SQLite's "WAL-mode file format", 2.1: the fields
-/// `szPage`, `mxFrame` and `nBackfill`). It is read without a lock, since a wrong size only makes a copy early or late.
-fn gathered(database: &Path) -> io::Result<u64> {
-    let mut index = [0; 100];
-    File::open(beside(database, "-shm"))?.read_exact_at(&mut index, 0)?;
-    let number = |at: usize| u32::from_ne_bytes([index[at], index[at + 1], index[at + 2], index[at + 3]]);
-    // One stands for the size that has no room.
-    let page = match u16::from_ne_bytes([index[14], index[15]]) {
-        1 => 65_536,
-        size => u64::from(size),
-    };
-    Ok(u64::from(number(16).saturating_sub(number(96))) * page)
-}
-
-fn beside(database: &Path, suffix: &str) -> PathBuf {
+fn log_of(database: &Path) -> PathBuf {
     let mut name = OsString::from(database);
-    name.push(suffix);
+    name.push("-wal");
     name.into()
 }
 
@@ -85,7 +82,7 @@ mod tests {
     fn a_log_that_has_grown_long_is_shortened() {
         let scratch = Scratch::new();
         let conn = scratch.db(&[], &[]);
-        let log = beside(&scratch.path("test.db"), "-wal");
+        let log = log_of(&scratch.path("test.db"));
         write(&conn, 9 << 20);
         assert!(COPY_FROM <= log.metadata().unwrap().len());
         checkpoint(&conn).unwrap();
@@ -95,13 +92,14 @@ mod tests {
     #[test]
     fn with_copies_in_between_the_log_begins_anew() {
         let scratch = Scratch::new();
-        let conn = scratch.db(&[], &[]);
+        let mut conn = scratch.db(&[], &[]);
+        let log = Log::watch(&mut conn).unwrap();
         for _ in 0..20 {
             write(&conn, 1 << 20);
-            copy(&conn).unwrap();
-            assert!(gathered(&scratch.path("test.db")).unwrap() < COPY_FROM);
+            log.copy(&conn).unwrap();
         }
-        assert!(beside(&scratch.path("test.db"), "-wal").metadata().unwrap().len() < 8 << 20);
+        let size = log_of(&scratch.path("test.db")).metadata().unwrap().len();
+        assert!((COPY_FROM..8 << 20).contains(&size), "{size}");
     }
 
     #[test]
@@ -113,9 +111,9 @@ mod tests {
         reader.execute_batch("BEGIN; SELECT count(*) FROM filler").unwrap();
         write(&conn, 9 << 20);
         checkpoint(&conn).unwrap();
-        assert!(COPY_FROM <= beside(&scratch.path("test.db"), "-wal").metadata().unwrap().len());
+        assert!(COPY_FROM <= log_of(&scratch.path("test.db")).metadata().unwrap().len());
         reader.execute_batch("COMMIT").unwrap();
         checkpoint(&conn).unwrap();
-        assert_eq!(beside(&scratch.path("test.db"), "-wal").metadata().unwrap().len(), 0);
+        assert_eq!(log_of(&scratch.path("test.db")).metadata().unwrap().len(), 0);
     }
 }

@@ -60,7 +60,7 @@ impl Worker {
 
     /// What is due between two batches.
     pub(super) fn copy_log(&mut self) {
-        if let Err(err) = wal::copy(&self.conn) {
+        if let Err(err) = self.log.copy(&self.conn) {
             log::warn!("checkpoint: {err}");
         }
     }
