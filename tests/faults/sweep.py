@@ -65,6 +65,8 @@ class Course:
             act(scenario, under, it)
             if scenario.stops and it.is_up():
                 it.stop()
+            else:
+                settle(under.control)
         finally:
             it.end()
         self.trace = disk.read_trace(under.trace)
@@ -75,6 +77,14 @@ class Course:
 
     def told(self):
         return [json.loads(it.data) for it in self.trace if it.kind == "M"]
+
+
+def settle(control):
+    """Waits until nothing changes any more: a kill between a change and its record would leave the trace a record short."""
+    before = -1
+    while control.calls != before:
+        before = control.calls
+        time.sleep(0.2)
 
 
 def act(scenario, under, service):
