@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use rusqlite::{Connection, OpenFlags, OptionalExtension, Transaction, TransactionBehavior, params};
 
+use super::wal::log_of;
 use super::{DbError, Fault, text};
 use crate::sys::fs::sync_dir;
 
@@ -86,6 +87,8 @@ pub fn open(path: &Path) -> Result<Connection, DbError> {
         upgrade(&tx)?;
         tx.commit()?;
     }
+    // Whoever reads opens the log.
+    version(&conn)?;
     keep_log(path)?;
     Ok(conn)
 }
@@ -128,6 +131,10 @@ fn add_column(tx: &Transaction, table: &str, column: &str) -> Result<(), DbError
 /// Makes the names of database and log durable, of which each open may have made the second. SQLite tries to, and does not
 /// look whether that went well; a log whose name is lost in a power cut takes everything along that was committed to it.
 fn keep_log(path: &Path) -> Result<(), DbError> {
+    // Where a write failed while the log was being introduced, SQLite says that there is one and goes on without.
+    if !log_of(path).exists() {
+        return Err(unwritable("its write-ahead log cannot be made"));
+    }
     let dir = path.parent().filter(|it| !it.as_os_str().is_empty()).unwrap_or(Path::new("."));
     sync_dir(dir).map_err(|err| unwritable(&err.to_string()))
 }

@@ -60,7 +60,8 @@ fn run(conn: &Connection, mode: &str) -> Result<(), DbError> {
     Ok(conn.query_row(&format!("PRAGMA wal_checkpoint({mode})"), [], |row| row.get::<_, bool>(0)).map(drop)?)
 }
 
-fn log_of(database: &Path) -> PathBuf {
+/// Where the log of a database is.
+pub(super) fn log_of(database: &Path) -> PathBuf {
     let mut name = OsString::from(database);
     name.push("-wal");
     name.into()
