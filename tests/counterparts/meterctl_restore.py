@@ -141,16 +141,19 @@ def interrupted(tally, path, expect):
     client = Client(meter.port)
     token = ended = None
 
+    def kept():
+        with open(ctl.kept("token")[0]) as file:
+            return json.load(file)["jwt"]
+
     def end():
         nonlocal token, ended
-        with open(ctl.kept("token")[0]) as file:
-            token = json.load(file)["jwt"]
+        token = kept()
         ended, _, _ = client.raw("GET", "/auth/logout", headers={"Authorization": "Bearer " + token})
         # Another one than the one in use may have been read, for after the restart there is a new one.
         return ended == 200 or process.poll() is not None
 
     wait_for(end, 60)
-    renewed = wait_for(lambda: process.poll() is not None or json.load(open(ctl.kept("token")[0]))["jwt"] != token, 60)
+    renewed = wait_for(lambda: process.poll() is not None or kept() != token, 60)
     tally.check("a token that ended is replaced", ended == 200 and renewed, ended)
     status = process.wait(120)
     words = process.output()

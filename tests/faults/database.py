@@ -351,10 +351,10 @@ class Ingest(Scenario):
         return [] if service.rows() == self.expected else ["the rest of the rows does not make it whole"]
 
 
-def restores(rows=ROWS):
+def restores():
     """Two chunks, finer than what is there, reaching over its end."""
-    finer = history(8, START + 30_000, rows, 30)
-    return [body(finer[: rows // 2], more_chunks=True), body(finer[rows // 2 :])]
+    finer = history(8, START + 30_000, ROWS, 30)
+    return [body(finer[: ROWS // 2], more_chunks=True), body(finer[ROWS // 2 :])]
 
 
 ZERO = {"action": "zero", "from": str(START + 1000), "regs": [0, 2, 5]}

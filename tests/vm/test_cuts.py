@@ -157,10 +157,7 @@ class Cuts:
         vm.start()
         self.count, self.acknowledged = self.count + 1, self.acknowledged + done
         vm.out("ap start /data/ap/1.conf", timeout=40)
-        until = time.monotonic() + 20
-        while vm.sh("ls /data/meterd/wlan-pending")[0] == 0 and time.monotonic() < until:
-            time.sleep(0.2)
-        marked, names = vm.sh("ls /data/meterd/wlan-pending")[0] == 0, [it.rstrip("*") for it in point.networks()]
+        marked, names = not point.is_unmarked(20), [it.rstrip("*") for it in point.networks()]
         joined = names == ["Meter-Lab"] and point.is_on("", 20) and not marked
         status = vm.api.status(token)
         honest = status["done"] and status.get("error") in (None, "INTERRUPTED")

@@ -78,6 +78,15 @@ class Air:
                 return False
             time.sleep(0.2)
 
+    def is_unmarked(self, timeout=0):
+        """Whether no change is marked as under way, or none will be in time."""
+        until = time.monotonic() + timeout
+        while self.vm.sh("ls /data/meterd/wlan-pending")[0] == 0:
+            if until <= time.monotonic():
+                return False
+            time.sleep(0.2)
+        return True
+
     def joined(self, name, point, expect, **members):
         error, result = self.change(action="add", **members)
         on = self.is_on(point)
@@ -224,7 +233,7 @@ def interrupt(air):
     vm.wait_api()
     status = vm.api.finish(token)
     air.undone("a killed service undoes it when it is back", status.get("error", ""), "INTERRUPTED", expect, point)
-    tally.check("and leaves no mark", vm.sh("ls /data/meterd/wlan-pending")[0] != 0)
+    tally.check("and leaves no mark", air.is_unmarked())
 
     token = air.trying()
     vm.out("kill -9 $(pidof wpa_supplicant)")
@@ -271,7 +280,4 @@ def cut(air):
     networks = air.networks()
     air.tally.check(name, back and networks == expect, (back, networks, air.supplicant("status")))
     air.tally.check("and the operation says that it was interrupted", status.get("error") == "INTERRUPTED", status)
-    until = time.monotonic() + 60
-    while vm.sh("ls /data/meterd/wlan-pending")[0] == 0 and time.monotonic() < until:
-        time.sleep(1)
-    air.tally.check("the mark is gone", vm.sh("ls /data/meterd/wlan-pending")[0] != 0)
+    air.tally.check("the mark is gone", air.is_unmarked(60))
