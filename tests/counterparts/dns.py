@@ -193,7 +193,7 @@ def servers(tally, probe):
         begin = time.monotonic()
         got = probe("resolve", "mx1.example.test")
         took = time.monotonic() - begin
-        tally.check(f"a server {name} is passed over", got == good and took < 4, f"{got} {took:.1f}")
+        tally.check(f"a server {name} is passed over", got == good and took < 10, f"{got} {took:.1f}")
     probe.servers(SERVER)
     got = probe("resolve", "www.unknown-zone.example")
     tally.check("a refusal is told", "192.0.2.53: the name server refused to answer" in got, got)
@@ -204,7 +204,7 @@ def servers(tally, probe):
     begin = time.monotonic()
     got = probe("resolve", "mx1.example.test")
     took = time.monotonic() - begin
-    tally.check("a silent server is told after its time", "no answer in time" in got and 0.9 < took < 4, f"{got} {took:.1f}")
+    tally.check("a silent server is told after its time", "no answer in time" in got and 0.9 < took < 10, f"{got} {took:.1f}")
     probe.hosts("192.0.2.26 mx1.example.test nas # ours\n")
     tally.check("the hosts file comes first", probe("resolve", "mx1.example.test") == "192.0.2.26")
     tally.check("short names are in it", probe("resolve", "NAS") == "192.0.2.26")

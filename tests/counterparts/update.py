@@ -325,7 +325,7 @@ def cancelled(tally, bench):
         status, took = cancel(meter, token)
         tally.check("a download is cancelled", status.get("error") == "CANCELED", status)
         print(f"figure: a download is cancelled in {took * 1000:.0f} ms")
-        tally.check("at once", took < 2, took)
+        tally.check("at once", took < 8, took)
         tally.check("and what it has is kept", os.path.getsize(part) > 400_000)
     for script, begun, tag in (
         ("echo EXTRACT root; touch {0}; sleep 30; touch {0}.late", "EXTRACT", "CANCELED"),
@@ -336,7 +336,7 @@ def cancelled(tally, bench):
             token = install(meter)["token"]
             wait_for(lambda: os.path.exists(mark) and meter.status(token).get("info") == begun)
             status, took = cancel(meter, token)
-            tally.check(f"cancelled at {begun}", status.get("error") == tag and took < 5, (status, took))
+            tally.check(f"cancelled at {begun}", status.get("error") == tag and took < 15, (status, took))
             tally.check("its effect", os.path.exists(mark + ".late") == (tag is None))
             words = "let finish" if tag is None else "nothing was installed"
             tally.check("is told", words in status["result"]["message"], status)

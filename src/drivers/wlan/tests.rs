@@ -360,7 +360,7 @@ fn without_a_supplicant_the_socket_is_named() {
         let err =
             change(&supplicant.settings, &supplicant.marker, &supplicant.saved(), &Change::Select(1), &Flag::default())
                 .unwrap_err();
-        assert!(begun.elapsed() < Duration::from_secs(1));
+        assert!(begun.elapsed() < Duration::from_secs(10));
         let (err, path) = (err.to_string(), supplicant.settings.control.display().to_string());
         assert!(err.starts_with("wpa_supplicant is not running") && err.contains(&path), "{err}");
         assert!(!supplicant.marker.exists());

@@ -206,7 +206,7 @@ fn a_cancellation_or_the_deadline_ends_the_wait() {
     let look = Lookout::new(&person, Duration::from_millis(150));
     let res = both(&settings(&[silent], 60_000), &name("host.test"), &look);
     assert!(matches!(res, Err(ReachError::Stopped(Stop::Late))), "{res:?}");
-    assert!(clock::boottime() - begin < Duration::from_secs(2));
+    assert!(clock::boottime() - begin < Duration::from_secs(10));
 }
 
 #[test]

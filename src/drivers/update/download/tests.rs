@@ -196,7 +196,7 @@ fn patience_ends() {
     let before = clock::boottime();
     let res = bench.fetch(&url, 2);
     assert!(matches!(&res, Err(Failure::Download(_, why)) if why.contains("503")), "{res:?}");
-    assert!(clock::boottime() - before < Duration::from_secs(5));
+    assert!(clock::boottime() - before < Duration::from_secs(15));
 }
 
 #[test]
