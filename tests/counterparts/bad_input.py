@@ -140,8 +140,7 @@ def main():
             ("local", "local_save", "/sys/db", 200),
         ]:
             meter.cli("user", "set", user, "--priv", privileges, stdin=user)
-            time.sleep(1.1)
-            token = meter.login(user, user)
+            token = meter.login_once_known(user, user)
             status, _, body = meter.raw("GET", path, None, {"Authorization": "Bearer " + token})
             tally.check(f"{privileges} gets {expect} from {path}", status == expect, f"{status} {body}")
         token = meter.login("viewer", "viewer")

@@ -109,8 +109,8 @@ def accounts(tally, meter, url):
     meter.process.send_signal(signal.SIGHUP)
     env = {"METERCTL_PASSWORD": "guest"}
     # The service says nothing when it has read its users.
-    for _ in range(5):
-        time.sleep(0.5)
+    for _ in range(8):
+        time.sleep(1)
         status, out, _ = ctl.run("--user", "guest", "whoami", env=env)
         if status == 0:
             break

@@ -71,7 +71,7 @@ class Capture:
         raise RuntimeError("dumpcap does not begin")
 
     def __exit__(self, *_):
-        time.sleep(0.3)  # The last packets are on their way through the kernel's ring.
+        time.sleep(1)  # The last packets are on their way through the kernel's ring.
         self.process.send_signal(signal.SIGINT)
         self.process.communicate(timeout=20)
 

@@ -135,7 +135,7 @@ class Publisher:
     def requests(self):
         """What nginx was asked for of images, since the last look: status, path, Range, If-Range."""
         # nginx writes its line after the answer, which the client may have read by then.
-        time.sleep(0.2)
+        time.sleep(0.5)
         path = os.path.join(self.dir, "access.log")
         with open(path) as file:
             lines = [line.split() for line in file]

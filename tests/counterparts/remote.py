@@ -10,14 +10,13 @@ import re
 import struct
 import subprocess
 import sys
-import time
 
 import sunspec_device as sunspec
 from meter import ROOT, Meter, Tally
 from remote_course import cancelling, growing, locked, stopped
 from remote_faults import refusals, serial_faults, tcp_faults
 from remote_meters import other_meters
-from remote_setup import Outcome, Servers, free_port, listening, modbus, namespace
+from remote_setup import Outcome, Servers, bound, free_port, listening, modbus, namespace
 
 # Every family whole, so at least three models of each; a device like in the field at last.
 FAMILIES = {
@@ -110,8 +109,9 @@ def serial(tally, servers, meter, program, ends):
     tcp = servers.pymodbus_tcp((1, 40000, content))
     theirs = sunspec.by_client(sunspec.tcp_client(tcp, 1))
     servers.start(program, "rtu", ends["USB1"][1], "40000", content, "1")
+    servers.on_line(ends["USB1"][1])
     servers.pymodbus("rtu", ends["USB2"][1], (3, 40000, content))
-    time.sleep(2)
+    servers.on_line(ends["USB2"][1])
     compare(tally, "libmodbus on a line", Outcome(meter, "slowd", "modbus://sunspec.1@USB1:9600"), theirs)
     compare(tally, "pymodbus on a line", Outcome(meter, "slowd", "modbus://sunspec.3@USB2:9600/8n1"), theirs)
     outcome = Outcome(meter, "slowd", "modbus://sunspec.9@USB1:9600")
@@ -119,7 +119,7 @@ def serial(tally, servers, meter, program, ends):
     tally.check("libmodbus on a line, a foreign unit: silence is told", told and outcome.took < 30, outcome)
     port = free_port()
     servers.start("socat", f"TCP-LISTEN:{port},bind=127.0.0.1,fork", f"{ends['USB1'][0]},raw,echo=0")
-    time.sleep(0.5)
+    bound(port)
     compare(
         tally,
         "libmodbus behind a serial server",

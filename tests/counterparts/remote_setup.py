@@ -72,6 +72,11 @@ class Servers:
         self.pymodbus("tcp", port, *devices)
         return listening(port)
 
+    def on_line(self, path):
+        """Until the program that was started last has this end of a line open."""
+        path, folder = os.path.realpath(path), f"/proc/{self.processes[-1].pid}/fd"
+        wait_for(lambda: path in [os.path.realpath(f"{folder}/{it}") for it in os.listdir(folder)], path)
+
     def libmodbus(self):
         program = self.path("modbus_server")
         source = os.path.join(HERE, "modbus_server.c")
@@ -109,6 +114,16 @@ def listening(port):
 
     wait_for(is_there, f"port {port}")
     return port
+
+
+def bound(port):
+    """The same without a connection, which the program would take for a client."""
+
+    def is_there():
+        with open("/proc/net/tcp") as table:
+            return any(f":{port:04X} 00000000:0000 0A" in it for it in table)
+
+    wait_for(is_there, f"port {port}")
 
 
 def begin(meter, linktype, address):

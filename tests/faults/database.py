@@ -270,7 +270,10 @@ class Retention(Database):
         self.nudge(it)
         wait_for(lambda: self.count(it) < ROWS // 2, within=60)
         # All of it is one or two batches, and the rest of them come at once.
-        time.sleep(1)
+        before, now = None, self.count(it)
+        while before != now:
+            time.sleep(1)
+            before, now = now, self.count(it)
         self.states = [it.rows()]
         it.end()
 

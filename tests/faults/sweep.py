@@ -84,7 +84,7 @@ def settle(control):
     before = -1
     while control.calls != before:
         before = control.calls
-        time.sleep(0.2)
+        time.sleep(0.6)
 
 
 def act(scenario, under, service):

@@ -81,8 +81,8 @@ def furnish(vm, logs=1):
     vm.out("echo 'made up' | meterd user set technician --config /etc/meterd/meterd.json")
     vm.out(f"mkdir -p /data/log; i=0; while [ $i -lt {logs} ]; do : >/data/log/$i; i=$((i + 1)); done")
     vm.out(f"printf '{NETWORK}' > /data/wpa_supplicant.conf; mkdir -p /data/chrony; echo x > /data/chrony/y.sources; sync")
-    vm.api.user, vm.api.password, vm.api.token = "technician", "made up", None
-    time.sleep(1.1)
+    vm.api.user, vm.api.password = "technician", "made up"
+    vm.api.login_once_known()
     vm.api.restore(test_service.chunk(text()))
     return vm.api.token
 
