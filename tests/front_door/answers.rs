@@ -1,5 +1,6 @@
 //! Answers on their way out: cut ones, slow readers, clients that leave, an orderly stop, and the self-probe.
 
+use crate::client::*;
 use crate::support::*;
 use meterd::config::Limits;
 use meterd::http::self_probe;

@@ -1,5 +1,6 @@
 //! What ends, wedges or bloats a bare tiny_http, in bounded form; somebody else is answered all the while.
 
+use crate::client::*;
 use crate::support::*;
 use meterd::config::Limits;
 use std::io::{Read, Write};

@@ -1,5 +1,6 @@
 //! Requests and answers: framing, keep-alive, pipelining, versions, refusals.
 
+use crate::client::*;
 use crate::support::*;
 use std::sync::atomic::Ordering;
 

@@ -1,5 +1,6 @@
 //! Caps and deadlines: who waits, who is refused, who is dropped, and that slow never delays quick.
 
+use crate::client::*;
 use crate::support::*;
 use meterd::config::Limits;
 use std::sync::atomic::Ordering;

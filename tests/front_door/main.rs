@@ -2,6 +2,7 @@
 
 mod answers;
 mod attacks;
+mod client;
 mod framing;
 mod limits;
 mod support;

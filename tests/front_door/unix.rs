@@ -1,5 +1,6 @@
 //! Unix listeners for the meter's own web server, and what TCP clients may not claim.
 
+use crate::client::*;
 use crate::support::*;
 use meterd::config::{Forwarded, Listen, UnixListen};
 use meterd::sys::process::own_uid;

@@ -1,6 +1,7 @@
 //! Bodies above the small limit: streamed with a token, dropped without one, refused elsewhere, and never mistaken for
 //! whole when they are not.
 
+use crate::client::*;
 use crate::support::*;
 use meterd::config::Limits;
 use std::sync::atomic::Ordering;
