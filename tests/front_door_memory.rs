@@ -1,10 +1,15 @@
 //! The memory of a front door whose every buffer is full; alone in its process, so that nothing else is measured.
 
+#[path = "front_door/client.rs"]
+#[allow(dead_code)]
+mod client;
 #[path = "front_door/support.rs"]
 #[allow(dead_code)]
 mod support;
 
 use std::io::Write;
+
+use client::*;
 use support::*;
 
 /// Bytes that the process has resident, or had at most.
