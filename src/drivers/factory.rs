@@ -3,8 +3,8 @@
 //! either nothing is gone or everything is.
 
 use std::fmt;
-use std::fs as files;
-use std::io::{self, ErrorKind};
+use std::fs::{self as files, File};
+use std::io::{self, ErrorKind, Read};
 use std::os::unix::fs::{MetadataExt, chown};
 use std::path::{Path, PathBuf};
 
@@ -81,14 +81,17 @@ pub fn order(state_dir: &Path, order: &Order) -> Result<(), OrderError> {
     })
 }
 
-/// The order that is still to be carried out. One that cannot be read counts: somebody gave it.
-pub fn pending(state_dir: &Path) -> Option<Order> {
-    let text = match files::read(state_dir.join(MARKER)) {
-        Ok(text) => text,
-        Err(err) if err.kind() == ErrorKind::NotFound => return None,
-        Err(_) => Vec::new(),
-    };
-    Some(serde_json::from_slice(&text).unwrap_or(Order { time: String::new(), boot: String::new() }))
+/// The order that is still to be carried out. One that is there and cannot be read counts: somebody gave it. An error
+/// tells that it cannot be known whether there is one; nothing may be removed then.
+pub fn pending(state_dir: &Path) -> io::Result<Option<Order>> {
+    let path = state_dir.join(MARKER);
+    let mut text = Vec::new();
+    match File::open(&path) {
+        Ok(mut file) => drop(file.read_to_end(&mut text)),
+        Err(err) if err.kind() == ErrorKind::NotFound => return Ok(None),
+        Err(err) => return Err(io::Error::new(err.kind(), format!("{}: {err}", path.display()))),
+    }
+    Ok(Some(serde_json::from_slice(&text).unwrap_or(Order { time: String::new(), boot: String::new() })))
 }
 
 /// Takes an order back, because the machine could not be rebooted.
@@ -260,9 +263,9 @@ mod tests {
     fn everything_goes_and_nothing_outside() {
         let place = Place::new();
         let state_dir = &place.1.state_dir;
-        assert_eq!(pending(state_dir), None);
+        assert_eq!(pending(state_dir).unwrap(), None);
         order(state_dir, &given()).unwrap();
-        assert_eq!(pending(state_dir), Some(given()));
+        assert_eq!(pending(state_dir).unwrap(), Some(given()));
         assert!(state_dir.join("meter.db").exists(), "the order alone removes nothing");
         wipe(&place.1, &given()).unwrap();
         assert_eq!(place.left(), ["boot.json", "lock"]);
@@ -296,7 +299,7 @@ mod tests {
         order(&place.1.state_dir, &given()).unwrap();
         place.1.platform.factory_restore.insert(0, place.0.join("wpa.conf/below-a-file"));
         wipe(&place.1, &given()).unwrap();
-        assert_eq!(pending(&place.1.state_dir), None);
+        assert_eq!(pending(&place.1.state_dir).unwrap(), None);
         assert_eq!(files::read_dir(place.0.join("log")).unwrap().count(), 0, "the rest goes all the same");
     }
 
@@ -305,7 +308,7 @@ mod tests {
         let place = Place::new();
         order(&place.1.state_dir, &given()).unwrap();
         files::remove_file(place.1.state_dir.join("users.json")).unwrap();
-        wipe(&place.1, &pending(&place.1.state_dir).unwrap()).unwrap();
+        wipe(&place.1, &pending(&place.1.state_dir).unwrap().unwrap()).unwrap();
         assert_eq!(place.left(), ["boot.json", "lock"]);
     }
 
@@ -313,9 +316,18 @@ mod tests {
     fn a_damaged_marker_is_an_order_all_the_same() {
         let place = Place::new();
         files::write(place.1.state_dir.join(MARKER), "").unwrap();
-        assert_eq!(pending(&place.1.state_dir).unwrap().boot, "");
+        assert_eq!(pending(&place.1.state_dir).unwrap().unwrap().boot, "");
         withdraw(&place.1.state_dir).unwrap();
-        assert_eq!(pending(&place.1.state_dir), None);
+        assert_eq!(pending(&place.1.state_dir).unwrap(), None);
+    }
+
+    #[test]
+    fn a_marker_that_cannot_be_looked_for_is_no_order() {
+        let place = Place::new();
+        // To be met whoever runs the test: root may open everything.
+        symlink(MARKER, place.1.state_dir.join(MARKER)).unwrap();
+        let err = pending(&place.1.state_dir).unwrap_err().to_string();
+        assert!(err.contains("factory-restore: Too many levels of symbolic links"), "{err}");
     }
 
     #[test]

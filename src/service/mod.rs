@@ -190,7 +190,7 @@ fn serve(
     let gate_ended = gate.ended();
     let mut missed = 0;
     recover_wlan(config)?;
-    if factory::pending(&config.state_dir).is_some() {
+    if factory::pending(&config.state_dir)?.is_some() {
         // The service has ended between the order and the reboot.
         app.going_down.store(true, Ordering::Release);
         (app.go_down)(update::keep_installers_away(&config.state_dir).ok().flatten());
@@ -240,7 +240,7 @@ fn serve(
 
 /// What an earlier run, or the command that ended it, has left to be done before anything is opened.
 fn tidy(config: &Config, boot_id: &str) -> Result<(), Failure> {
-    if let Some(order) = factory::pending(&config.state_dir).filter(|it| it.boot != boot_id) {
+    if let Some(order) = factory::pending(&config.state_dir)?.filter(|it| it.boot != boot_id) {
         factory::wipe(config, &order)?;
         log::warn!("factory restore: all data and settings were removed");
     }
@@ -305,7 +305,7 @@ fn open(
 
 /// Carries out a factory restore that was ordered before this boot, for a step of the boot before anything uses what is to go.
 pub fn factory_wipe(config: &Config) -> Result<bool, Failure> {
-    let Some(order) = factory::pending(&config.state_dir) else { return Ok(false) };
+    let Some(order) = factory::pending(&config.state_dir)? else { return Ok(false) };
     if order.boot == host::boot_id()? {
         log::info!("a factory restore was ordered; it waits for the next boot");
         return Ok(false);
