@@ -13,7 +13,7 @@ pub(super) fn login(app: &App, request: &Request) -> Reply {
         Login::Refused(text) => failed(text),
         Login::Malformed => Reply::error(400, "Bad Request"),
         Login::Throttled { retry_after } => {
-            let text = "Too many failed logins; wait before the next one.";
+            let text = "Too many logins; wait before the next one.";
             Reply::error(429, text).with("Retry-After", retry_after.to_string())
         }
     }

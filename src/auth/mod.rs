@@ -183,7 +183,7 @@ impl Auth {
             log::warn!("a login from {} was refused", peer.ip.map_or("an unknown peer".into(), |it| it.to_string()));
             return Login::Refused(WRONG);
         };
-        match hash.map_or(Use::First, |it| self.spent.spend(it, now)) {
+        match hash.map_or(Use::First, |it| self.spent.spend(&attempt.user, it, now)) {
             Use::First => Login::Token(self.issue(&attempt.user, &user, now)),
             Use::Again => Login::Refused(EXPIRED),
             Use::NoRoom(wait) => throttled(wait),

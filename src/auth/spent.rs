@@ -1,5 +1,6 @@
 //! Digest hashes that have logged in: each works once, so that a login that was overheard cannot be repeated while its
-//! nonce still lives. Bounded and first in, first out, because all entries live equally long.
+//! nonce still lives. Bounded and first in, first out, because all entries live equally long; for each user too, so that
+//! one whose program logs in all the time keeps nobody else out.
 
 use std::collections::VecDeque;
 use std::sync::Mutex;
@@ -9,11 +10,19 @@ use super::{lock, nonce};
 
 /// Hashes that are remembered at most: 17 good logins a second.
 pub const LIMIT: usize = 1024;
+/// Those of one user: ten a second, and some to spare.
+pub const PER_USER: usize = 640;
 
 /// The hashes, oldest first.
 #[derive(Default)]
 pub struct Spent {
-    queue: Mutex<VecDeque<(Duration, [u8; 16])>>,
+    queue: Mutex<VecDeque<Entry>>,
+}
+
+struct Entry {
+    at: Duration,
+    hash: [u8; 16],
+    user: Box<str>,
 }
 
 /// What became of a hash.
@@ -28,23 +37,24 @@ pub enum Use {
 }
 
 impl Spent {
-    /// Uses a hash whose nonce has been checked at `now`.
-    pub fn spend(&self, hash: [u8; 16], now: Duration) -> Use {
+    /// Uses a hash of this user's, whose nonce has been checked at `now`.
+    pub fn spend(&self, user: &str, hash: [u8; 16], now: Duration) -> Use {
         let mut queue = lock(&self.queue);
         // The nonce is at least as old as the entry: when the entry goes, its nonce has expired.
-        while queue.front().is_some_and(|(at, _)| nonce::LIFETIME < now.saturating_sub(*at)) {
+        while queue.front().is_some_and(|it| nonce::LIFETIME < now.saturating_sub(it.at)) {
             queue.pop_front();
         }
-        if queue.iter().any(|(_, it)| *it == hash) {
+        if queue.iter().any(|it| it.hash == hash) {
             return Use::Again;
         }
-        match queue.front() {
-            Some((oldest, _)) if LIMIT <= queue.len() => Use::NoRoom((*oldest + nonce::LIFETIME).saturating_sub(now)),
-            _ => {
-                queue.push_back((now, hash));
-                Use::First
-            }
+        let own = || queue.iter().filter(|it| *it.user == *user);
+        let oldest =
+            if PER_USER <= own().count() { own().next() } else { queue.front().filter(|_| LIMIT <= queue.len()) };
+        if let Some(oldest) = oldest {
+            return Use::NoRoom((oldest.at + nonce::LIFETIME).saturating_sub(now));
         }
+        queue.push_back(Entry { at: now, hash, user: user.into() });
+        Use::First
     }
 }
 
@@ -56,10 +66,10 @@ mod tests {
     fn a_hash_is_used_once_while_its_nonce_lives() {
         let spent = Spent::default();
         let now = Duration::from_secs(100);
-        assert_eq!(spent.spend([1; 16], now), Use::First);
-        assert_eq!(spent.spend([1; 16], now), Use::Again);
-        assert_eq!(spent.spend([1; 16], now + nonce::LIFETIME), Use::Again);
-        assert_eq!(spent.spend([2; 16], now + nonce::LIFETIME), Use::First);
+        assert_eq!(spent.spend("jane", [1; 16], now), Use::First);
+        assert_eq!(spent.spend("jane", [1; 16], now), Use::Again);
+        assert_eq!(spent.spend("jane", [1; 16], now + nonce::LIFETIME), Use::Again);
+        assert_eq!(spent.spend("jane", [2; 16], now + nonce::LIFETIME), Use::First);
     }
 
     #[test]
@@ -67,12 +77,16 @@ mod tests {
         let spent = Spent::default();
         let now = Duration::from_secs(100);
         let hash = |it: usize| (it as u128).to_be_bytes();
-        for it in 0..LIMIT {
-            assert_eq!(spent.spend(hash(it), now), Use::First);
-        }
         let later = now + Duration::from_secs(20);
-        assert_eq!(spent.spend(hash(LIMIT), later), Use::NoRoom(Duration::from_secs(40)));
-        assert_eq!(spent.spend(hash(0), later), Use::Again, "a known hash is told even then");
-        assert_eq!(spent.spend(hash(LIMIT), now + Duration::from_millis(60_001)), Use::First);
+        for it in 0..PER_USER {
+            assert_eq!(spent.spend("jane", hash(it), now), Use::First);
+        }
+        assert_eq!(spent.spend("jane", hash(LIMIT), later), Use::NoRoom(Duration::from_secs(40)));
+        for it in PER_USER..LIMIT {
+            assert_eq!(spent.spend("joe", hash(it), later), Use::First, "the others have room");
+        }
+        assert_eq!(spent.spend("owner", hash(LIMIT), later), Use::NoRoom(Duration::from_secs(40)));
+        assert_eq!(spent.spend("jane", hash(0), later), Use::Again, "a known hash is told even then");
+        assert_eq!(spent.spend("owner", hash(LIMIT), now + Duration::from_millis(60_001)), Use::First);
     }
 }
