@@ -8,8 +8,10 @@ use serde_json::Value;
 use super::status::{Fault, Outcome};
 use super::token::TokenKey;
 
-/// Rows of the ledger that are kept.
-pub const MAX_LEDGER: i64 = 2000;
+/// Lines of the ledger that are kept of what was begun or done.
+pub const MAX_DONE: i64 = 2000;
+/// Lines that are kept of what was refused, failed or was cancelled: apart, so that it cannot push out the others.
+pub const MAX_FAILED: i64 = 500;
 
 /// Makes the tables that are missing. A change of one that exists is a step of the database's
 /// [version](crate::drivers::register_db::schema::VERSION).
@@ -222,13 +224,20 @@ pub struct LedgerLine {
     pub outcome: String,
 }
 
-/// Appends a line and drops those beyond [`MAX_LEDGER`].
+/// Appends a line, to the log too, where it may be kept elsewhere; drops those beyond [`MAX_DONE`] and [`MAX_FAILED`].
 pub fn ledger(tx: &Transaction<'_>, line: &LedgerLine) -> rusqlite::Result<()> {
     tx.execute(
         "INSERT INTO ledger(ts, user, peer, command, outcome) VALUES (?, ?, ?, ?, ?)",
         params![line.ts, line.user, line.peer, line.command, line.outcome],
     )?;
-    tx.execute("DELETE FROM ledger WHERE id <= ?", [tx.last_insert_rowid() - MAX_LEDGER]).map(drop)
+    log::info!("{} of {} at {}: {}", line.command, line.user, line.peer, line.outcome);
+    let is_done = matches!(line.outcome.as_str(), "begun" | "OK");
+    tx.execute(
+        "DELETE FROM ledger WHERE (outcome IN ('begun', 'OK')) = ?1 AND id <= (
+             SELECT id FROM ledger WHERE (outcome IN ('begun', 'OK')) = ?1 ORDER BY id DESC LIMIT 1 OFFSET ?2)",
+        params![is_done, if is_done { MAX_DONE } else { MAX_FAILED }],
+    )
+    .map(drop)
 }
 
 /// The youngest lines of the ledger, youngest first.
@@ -310,19 +319,17 @@ mod tests {
     fn the_ledger_is_bounded() {
         let mut conn = open();
         let tx = conn.transaction().unwrap();
-        for at in 0..MAX_LEDGER + 10 {
-            let line = LedgerLine {
-                ts: at.to_string(),
-                user: "owner".into(),
-                peer: "127.0.0.1".into(),
-                command: "db zero".into(),
-                outcome: "OK".into(),
-            };
-            ledger(&tx, &line).unwrap();
-        }
+        let note = |at: i64, outcome: &str| {
+            let [ts, user, peer, command] = [&at.to_string(), "owner", "127.0.0.1", "db zero"].map(String::from);
+            ledger(&tx, &LedgerLine { ts, user, peer, command, outcome: outcome.into() }).unwrap();
+        };
+        (0..MAX_DONE + 10).for_each(|at| note(at, "OK"));
+        (0..MAX_FAILED + 10).for_each(|at| note(at, "Who knows what."));
         tx.commit().unwrap();
         let lines = read_ledger(&conn, 5000).unwrap();
-        assert_eq!(lines.len() as i64, MAX_LEDGER);
-        assert_eq!(lines[0].ts, (MAX_LEDGER + 9).to_string());
+        let (failed, done) = lines.split_at(MAX_FAILED as usize);
+        assert_eq!(done.len() as i64, MAX_DONE, "what was refused pushes nothing else out");
+        assert_eq!(failed[0].ts, (MAX_FAILED + 9).to_string());
+        assert_eq!((&*done[0].outcome, &*done[0].ts), ("OK", &*(MAX_DONE + 9).to_string()));
     }
 }

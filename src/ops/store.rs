@@ -210,11 +210,15 @@ impl Store {
 
     /// Writes a line into the ledger, without waiting for it.
     pub fn note(&self, line: LedgerLine) {
-        self.later(move |conn| {
+        let lost = format!("the ledger lacks {} of {} at {}: {}", line.command, line.user, line.peer, line.outcome);
+        let is_queued = self.later(move |conn| {
             if let Err(err) = in_transaction(conn, |tx| journal::ledger(tx, &line)) {
                 log::error!("ledger: {err}");
             }
         });
+        if !is_queued {
+            log::warn!("{lost}");
+        }
     }
 
     /// Runs a small transaction without waiting for it; false if too much waits already, and it never will be.
