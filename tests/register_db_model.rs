@@ -151,11 +151,11 @@ impl World {
             }
             Op::Retention { control } => {
                 let mut rng = Rng(*control);
-                let mut job = Job::start(Plan::Retention);
+                let mut job = Job::start(Plan::Retention(0));
                 let rows = 1 + rng.below(20) as usize;
                 while in_transaction(&mut self.conn, &mut job, rows, true)? == Step::More {
                     if rng.one_in(4) {
-                        job = Job::start(Plan::Retention);
+                        job = Job::start(Plan::Retention(0));
                     }
                 }
                 self.model.retention();

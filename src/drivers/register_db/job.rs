@@ -18,8 +18,8 @@ pub enum Plan {
     Zero(ZeroPlan),
     /// Fill positive-only registers.
     Split(SplitPlan),
-    /// Put old rows together.
-    Retention,
+    /// Put old rows together; age counts from the row that has so many younger ones ([`SETTLED`] in service).
+    Retention(usize),
 }
 
 /// Whether a job goes on.
@@ -49,7 +49,7 @@ impl Job {
             Plan::Restore(plan) => Kind::Restore(Box::new(Run::new(plan))),
             Plan::Zero(plan) => Kind::Zero(Rework::zero(&plan)),
             Plan::Split(plan) => Kind::Split(Rework::split(&plan)),
-            Plan::Retention => Kind::Retention(Retention::default()),
+            Plan::Retention(settled) => Kind::Retention(Retention::new(settled)),
         })
     }
 
@@ -59,7 +59,7 @@ impl Job {
             Plan::Restore(plan) => Kind::Restore(Box::new(Run::resume(plan, position)?)),
             Plan::Zero(plan) => Kind::Zero(Rework::zero(&plan).resume(position)?),
             Plan::Split(plan) => Kind::Split(Rework::split(&plan).resume(position)?),
-            Plan::Retention => Kind::Retention(Retention::default()), // Its marks are its position.
+            Plan::Retention(settled) => Kind::Retention(Retention::new(settled)), // Its marks are its position.
         }))
     }
 

@@ -26,6 +26,7 @@ pub mod wal;
 
 pub use error::{DbError, Fault};
 pub use job::{Job, Plan, Step};
+pub use retention::SETTLED;
 pub use stamp::{Range, Stamp, StampError};
 
 /// Refuses a list of register ids that names one twice or one that is not known.

@@ -1,8 +1,9 @@
 //! Retention: rows get coarser with age and finally go. Minute rows are kept for 366 days, quarter-hour rows for ten years,
-//! daily rows for sixty; age is counted from the newest row, so no clock is needed. Marks remember what is coarse already,
-//! so that there is nothing to do but for the few rows that have just grown old.
+//! daily rows for sixty; age is counted from the newest rows, so no clock is needed. A few rows do not count as such: a clock
+//! that was years ahead for a while must not cost the record. Marks remember what is coarse already, so that there is
+//! nothing to do but for the few rows that have just grown old.
 
-use rusqlite::{Transaction, params};
+use rusqlite::{OptionalExtension, Transaction, params};
 
 use super::schema::{self, Register};
 use super::{DbError, Step, edge};
@@ -23,20 +24,29 @@ pub(super) const LEVELS: [Level; 3] = [
     Level { mark: "retention.366d", age: 366 * DAY, span: Some(900) },
 ];
 
+/// So many rows, a week of minutes, must be younger than the one from which age is counted; a file that has no more does
+/// not age.
+pub const SETTLED: usize = 7 * 1440;
+
 /// A retention run.
-#[derive(Default)]
 pub(super) struct Retention {
-    /// The newest row when it began, and the level that is being worked on.
+    settled: usize,
+    /// The stamp from which age is counted, and the level that is being worked on.
     begun: Option<(i64, usize)>,
 }
 
 impl Retention {
+    /// Age will count from the row that has `settled` younger ones.
+    pub(super) fn new(settled: usize) -> Retention {
+        Retention { settled, begun: None }
+    }
+
     /// Puts together the rows of some spans, about `rows` rows in all.
     pub(super) fn step(&mut self, tx: &Transaction, rows: usize) -> Result<Step, DbError> {
         let (newest, mut level) = match self.begun {
             Some(begun) => begun,
-            None => match schema::extent(tx)? {
-                Some((_, newest)) => (newest, 0),
+            None => match settled_newest(tx, self.settled)? {
+                Some(newest) => (newest, 0),
                 None => return Ok(Step::Done),
             },
         };
@@ -70,6 +80,12 @@ pub(super) fn lower_marks(tx: &Transaction, lowest: i64) -> Result<(), DbError> 
         }
     }
     Ok(())
+}
+
+/// The stamp of the row that has so many younger ones.
+fn settled_newest(tx: &Transaction, settled: usize) -> Result<Option<i64>, DbError> {
+    let mut stmt = tx.prepare_cached("SELECT ts FROM row ORDER BY ts DESC LIMIT 1 OFFSET ?1")?;
+    Ok(stmt.query_row([settled as i64], |row| row.get(0)).optional()?)
 }
 
 /// Deletes up to `rows` rows; tells how many, or nothing when none is left.
@@ -162,7 +178,11 @@ mod tests {
     const YEAR: i64 = 365 * DAY;
 
     fn run(conn: &mut rusqlite::Connection, rows: usize) {
-        let mut retention = Retention::default();
+        run_settled(conn, rows, 0);
+    }
+
+    fn run_settled(conn: &mut rusqlite::Connection, rows: usize, settled: usize) {
+        let mut retention = Retention::new(settled);
         loop {
             let tx = conn.transaction().unwrap();
             let step = retention.step(&tx, rows).unwrap();
@@ -221,6 +241,27 @@ mod tests {
         conn.execute("INSERT INTO row (ts, r0) VALUES (?1, ?2)", (base + 70 * YEAR, s)).unwrap();
         run(&mut conn, 1);
         assert_eq!(dump(&conn), format!("{}: 1 | {}: 1", base + 11 * YEAR, base + 70 * YEAR));
+    }
+
+    #[test]
+    fn a_few_rows_of_a_clock_that_was_ahead_make_nothing_old() {
+        let scratch = Scratch::new();
+        let s = Some(1);
+        let mut conn = scratch.db(&["Grid:P"], &[(60, &[s]), (120, &[s]), (180, &[s]), (240, &[s])]);
+        let ahead = |conn: &rusqlite::Connection, n: i64| {
+            conn.execute("INSERT INTO row (ts, r0) VALUES (?1, 1)", [100 * YEAR + 60 * n]).unwrap()
+        };
+        (0..3).for_each(|n| drop(ahead(&conn, n)));
+        run_settled(&mut conn, 10, 3);
+        assert!(dump(&conn).starts_with("60: 1 | 120: 1 | 180: 1 | 240: 1 | "), "{}", dump(&conn));
+        ahead(&conn, 3);
+        run_settled(&mut conn, 10, 3);
+        assert_eq!(dump(&conn).matches(" | ").count(), 3, "so many are believed");
+        // Fewer rows than that need not age.
+        let scratch = Scratch::new();
+        let mut conn = scratch.db(&["Grid:P"], &[(60, &[s]), (100 * YEAR, &[s])]);
+        run_settled(&mut conn, 10, 3);
+        assert!(dump(&conn).starts_with("60: 1 | "));
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use rusqlite::TransactionBehavior;
 
 use super::{BATCH_WAIT, Worker};
-use crate::drivers::register_db::{DbError, Job, Plan, Step, wal};
+use crate::drivers::register_db::{DbError, Job, Plan, SETTLED, Step, wal};
 use crate::ops::store::forget;
 use crate::sys::clock;
 
@@ -43,7 +43,7 @@ impl Worker {
         self.checkpoint();
         if now >= self.next_retention {
             self.next_retention = now + RETENTION_EVERY;
-            self.idle_work = Some(Job::start(Plan::Retention));
+            self.idle_work = Some(Job::start(Plan::Retention(SETTLED)));
         }
     }
 
