@@ -230,7 +230,9 @@ impl Conn {
             *left = left.checked_sub(n as u64).ok_or(End::Quiet)?;
             return Ok(());
         }
-        if matches!(self.step, Step::Head) && self.input.is_empty() {
+        // Empty lines are dropped, and are no sign that a request has begun.
+        let begins = house.scratch[..n].iter().any(|it| !b"\r\n".contains(it));
+        if matches!(self.step, Step::Head) && self.input.is_empty() && begins {
             self.since = now;
         }
         self.input.reserve_exact(n);

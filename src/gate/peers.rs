@@ -44,14 +44,17 @@ pub(super) enum Class {
 
 impl Class {
     /// The class of a request with a small body. The path must be matched undecoded by the router too.
-    pub(super) fn of(method: &str, path: &str) -> Class {
+    pub(super) fn of(method: &str, target: &str) -> Class {
+        let (path, query) = target.split_once('?').unwrap_or((target, ""));
         let path = bare(path);
+        // Without a format it is the short list of registers, which nobody has to wait for. A name may come encoded.
+        let is_long = query.contains("format") || query.contains('%');
         match method {
             // It must not wait behind the commands that it is to end, and waits for nothing itself.
             "POST" if path == "/cmd/cancel" => Class::Quick,
             "POST" if path.starts_with("/cmd/") => Class::Slow,
             "GET" if path.starts_with("/sys/net/") => Class::Slow,
-            "GET" | "HEAD" if path.starts_with("/register") => Class::Download,
+            "GET" | "HEAD" if path.starts_with("/register") && is_long => Class::Download,
             _ => Class::Quick,
         }
     }
@@ -76,7 +79,7 @@ struct Tables {
     quick: HashMap<Who, usize>,
     slow: HashMap<Who, usize>,
     uploads: usize,
-    downloads: usize,
+    downloads: HashMap<Who, usize>,
     quick_long: usize,
 }
 
@@ -127,8 +130,15 @@ impl Peers {
                 *tables.slow.entry(who).or_default() += 1;
             }
             Class::Upload if tables.uploads < limits.uploads => tables.uploads += 1,
-            Class::Download if tables.downloads < limits.downloads => tables.downloads += 1,
-            Class::Upload | Class::Download => return None,
+            Class::Upload => return None,
+            Class::Download => {
+                // Who reads slowly holds a place for as long as it takes; a front reads for many.
+                let most = if let Who::Ip(_) = who { limits.downloads.div_ceil(2) } else { limits.downloads };
+                if total(&tables.downloads) >= limits.downloads || held(&tables.downloads, who) >= most {
+                    return None;
+                }
+                *tables.downloads.entry(who).or_default() += 1;
+            }
         }
         Some(Slot { peers: self.clone(), class, who, long: false })
     }
@@ -175,7 +185,7 @@ impl Drop for Slot {
             Class::Quick => leave(&mut tables.quick, self.who),
             Class::Slow => leave(&mut tables.slow, self.who),
             Class::Upload => tables.uploads -= 1,
-            Class::Download => tables.downloads -= 1,
+            Class::Download => leave(&mut tables.downloads, self.who),
         }
     }
 }
@@ -192,7 +202,7 @@ mod tests {
     fn slow_classes_never_take_quick_slots() {
         let (peers, limits) = (Peers::default(), Limits::default());
         let take = |class| peers.slot(class, ip(1), &limits);
-        let held: Vec<_> = [Class::Upload, Class::Upload, Class::Download, Class::Download, Class::Slow, Class::Slow]
+        let held: Vec<_> = [Class::Upload, Class::Upload, Class::Download, Class::Slow, Class::Slow]
             .map(|it| take(it).unwrap())
             .into();
         for class in [Class::Upload, Class::Download, Class::Slow] {
@@ -214,6 +224,19 @@ mod tests {
         assert!(second.iter().all(Option::is_some) && take(3).is_none());
         drop(first);
         assert!(take(3).is_some());
+    }
+
+    #[test]
+    fn one_peer_cannot_have_every_download() {
+        let (peers, limits) = (Peers::default(), Limits::default());
+        let take = |who| peers.slot(Class::Download, who, &limits);
+        let first = take(ip(1)).unwrap();
+        assert!(take(ip(1)).is_none());
+        let second = take(ip(2)).unwrap();
+        assert!(take(ip(3)).is_none());
+        drop((first, second));
+        let front = [take(Who::Front(0)), take(Who::Front(0))];
+        assert!(front.iter().all(Option::is_some) && take(ip(1)).is_none());
     }
 
     #[test]
@@ -243,8 +266,11 @@ mod tests {
             ("POST", "/api/cmd/reboot", Class::Slow),
             ("GET", "/cmd/db", Class::Quick),
             ("GET", "/api/sys/net/wlan/ap", Class::Slow),
-            ("GET", "/register", Class::Download),
-            ("GET", "/api/register/x", Class::Download),
+            ("GET", "/register", Class::Quick),
+            ("GET", "/register?virtual=value", Class::Quick),
+            ("GET", "/register?format=backup", Class::Download),
+            ("HEAD", "/api/register?from=1&%66ormat=backup", Class::Download),
+            ("GET", "/sys/net/wlan/ap?max-depth=1", Class::Slow),
             ("POST", "/register", Class::Quick),
             ("POST", "/auth/login", Class::Quick),
             ("GET", "/apiregister", Class::Quick),

@@ -11,9 +11,9 @@ use std::time::Duration;
 fn a_cut_answer_never_looks_whole() {
     let house = house(limits());
     let mut clients = Vec::new();
-    for path in ["/register/cut?n=200000", "/register/stall?n=200000"] {
+    for path in ["/register/cut?format=backup&n=200000", "/register/stall?format=backup&n=200000"] {
         for version in ["1.1", "1.0"] {
-            clients.push(house.client());
+            clients.push(house.client_from(1 + clients.len() as u8));
             clients.last_mut().unwrap().send(format!("GET {path} HTTP/{version}\r\nHost: x\r\n\r\n"));
         }
     }
@@ -21,7 +21,7 @@ fn a_cut_answer_never_looks_whole() {
         assert_eq!(client.try_answer(false).unwrap_err(), "connection reset");
     }
     // As long as nothing has left there is a better way to say it.
-    assert_eq!(house.client().ask(&get("/register/cut?n=1000")).status, 503);
+    assert_eq!(house.client().ask(&get("/register/cut?format=backup&n=1000")).status, 503);
     house.assert_healthy();
 }
 
@@ -30,12 +30,12 @@ fn a_slow_reader_is_cut_and_holds_nobody_up() {
     let house = house(limits());
     let mut slow: Vec<_> = (2..4).map(|from| house.client_from(from)).collect();
     for client in &mut slow {
-        client.send(get("/register?n=50000000"));
+        client.send(get("/register?format=backup&n=50000000"));
     }
     until("both are in work", || house.world.seen.load(Ordering::SeqCst) == 2);
     // The third one waits until one of them is cut.
     let mut third = house.client();
-    assert_eq!(third.ask(&get("/register?n=100000")).body.len(), 100_000);
+    assert_eq!(third.ask(&get("/register?format=backup&n=100000")).body.len(), 100_000);
     until("the handlers have noticed", || house.world.cut.load(Ordering::SeqCst) == 2);
     for client in &mut slow {
         assert!(client.try_answer(false).is_err());
@@ -62,7 +62,7 @@ fn long_quick_answers_cannot_hold_every_quick_slot() {
 fn a_download_ends_with_its_client() {
     let house = house(Limits { rate_seconds: 20, ..limits() });
     let mut client = house.client();
-    client.send(get("/register?n=50000000"));
+    client.send(get("/register?format=backup&n=50000000"));
     until("it is in work", || house.world.seen.load(Ordering::SeqCst) == 1);
     drop(client);
     until("the handler has noticed", || house.world.cut.load(Ordering::SeqCst) == 1);

@@ -73,7 +73,7 @@ fn endless_heads() {
 #[test]
 fn clients_that_never_read() {
     let house = house(limits());
-    for path in ["/register?n=16000000", "/big?n=16000000", "/x"] {
+    for path in ["/register?format=backup&n=16000000", "/big?n=16000000", "/x"] {
         let _held = hold(&house, 2..8, 4, &get(path).repeat(8));
         for _ in 0..10 {
             house.assert_healthy();

@@ -120,7 +120,7 @@ fn unknown_methods_are_the_handlers_to_refuse() {
 fn head_is_answered_without_a_body_and_the_connection_stays_in_step() {
     let house = house(limits());
     let mut client = house.client();
-    for path in ["/x", "/register?n=100", "/register?n=100000"] {
+    for path in ["/x", "/register?format=backup&n=100", "/register?format=backup&n=100000"] {
         client.send(format!("HEAD {path} HTTP/1.1\r\nHost: x\r\n\r\n"));
         assert_eq!(client.try_answer(true).unwrap().status, 200);
         assert_eq!(client.ask(&get("/next")).json()["path"], "/next");
@@ -136,9 +136,9 @@ fn http_1_0_gets_a_length_or_the_connections_end() {
     client.assert_end();
 
     let mut client = house.client();
-    let got = client.ask("GET /register?n=1000 HTTP/1.0\r\nConnection: keep-alive\r\n\r\n");
+    let got = client.ask("GET /register?format=backup&n=1000 HTTP/1.0\r\nConnection: keep-alive\r\n\r\n");
     assert_eq!((got.field("Content-Length"), got.field("Connection")), (Some("1000"), Some("keep-alive")));
-    let got = client.ask("GET /register?n=1000000 HTTP/1.0\r\nConnection: keep-alive\r\n\r\n");
+    let got = client.ask("GET /register?format=backup&n=1000000 HTTP/1.0\r\nConnection: keep-alive\r\n\r\n");
     assert_eq!((got.field("Transfer-Encoding"), got.body.len()), (None, 1_000_000));
     client.assert_end();
 }

@@ -132,9 +132,9 @@ fn about(request: &Request) -> Value {
     })
 }
 
-/// The number in a query such as `n=12`.
+/// The number in a query that ends with one, such as `n=12`.
 fn number(request: &Request) -> usize {
-    request.query.as_deref().and_then(|it| it.split('=').nth(1)).and_then(|it| it.parse().ok()).unwrap_or(0)
+    request.query.as_deref().and_then(|it| it.rsplit('=').next()).and_then(|it| it.parse().ok()).unwrap_or(0)
 }
 
 fn handle(request: &mut Request, world: &Arc<World>) -> Answer {

@@ -114,10 +114,10 @@ fn an_old_front_is_told_instead_of_given_what_it_cannot_check() {
     .unwrap();
     let path = path.unwrap();
     let mut client = Client::over(UnixStream::connect(&path).unwrap());
-    client.send("GET /register?n=200000 HTTP/1.0\r\n\r\n");
+    client.send("GET /register?format=backup&n=200000 HTTP/1.0\r\n\r\n");
     assert_eq!(client.answer().status, 505);
     let mut client = Client::over(UnixStream::connect(&path).unwrap());
-    client.send("GET /register/cut?n=200000 HTTP/1.1\r\nHost: x\r\n\r\n");
+    client.send("GET /register/cut?format=backup&n=200000 HTTP/1.1\r\nHost: x\r\n\r\n");
     assert!(client.try_answer(false).is_err());
     house.assert_healthy();
 }

@@ -143,7 +143,7 @@ impl Conn {
             Body::Streamed { .. } => Class::Upload,
             // Without a body and a token it is answered at once.
             Body::Withheld => Class::Quick,
-            Body::Whole(_) => Class::of(&head.method, head.path()),
+            Body::Whole(_) => Class::of(&head.method, &head.target),
         };
         house.turns += 1;
         let (received, turn) = (clock::boottime(), house.turns);
