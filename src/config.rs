@@ -128,7 +128,8 @@ impl<'de> Deserialize<'de> for Listen {
 pub struct UnixListen {
     /// Path of the socket.
     pub unix: PathBuf,
-    /// Whether the front's `X-Forwarded-*` fields say who the peer is.
+    /// Whether the front's `X-Forwarded-*` fields say who the peer is. With `none` all its clients count as one, also for
+    /// those who guess passwords.
     #[serde(default)]
     pub forwarded: Forwarded,
     /// User ids that may connect (`SO_PEERCRED`); required with `"forwarded": "last"`.

@@ -28,7 +28,7 @@ use crate::sys::program::ProgramError;
 pub use installing::Installing;
 use message::{MAX_REPLY, Reply, Request};
 
-/// The EtherType of HomePlug AV, for which alone a raw socket is opened.
+/// The EtherType of HomePlug AV, to which a raw socket is bound before it is handed over. Whoever has it may bind it anew.
 pub const HOMEPLUG_ETHERTYPE: u16 = 0x88e1;
 /// Where images lie that an installer may get, below the state folder.
 pub const IMAGES: &str = "update/image";

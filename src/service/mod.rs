@@ -89,6 +89,10 @@ impl Ground {
         // Before anything lasting is done, so that no signal at any time after this kills the service halfway through it.
         let signals = take_signals()?;
         let user = parting::user(config)?;
+        if config.factory_users.is_some() && !config.state_dir.exists() {
+            // The label's password counts until users are set, so it must not come back with a folder that is not mounted.
+            log::warn!("{} is made anew: if there was one, is its file system mounted?", config.state_dir.display());
+        }
         fs::private_dir(&config.state_dir).map_err(|err| format!("{}: {err}", config.state_dir.display()))?;
         let lock = lock(&config.state_dir)?;
         let boot_id = boot_id(config)?;
