@@ -13,6 +13,7 @@ import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
 
+import meterctl_files
 import meterctl_restore
 import meterctl_strangers
 import meterctl_terminal
@@ -298,7 +299,7 @@ def main():
         documents(tally, Ctl("http://127.0.0.1:1"), folder)
         # Much of each is waiting.
         with ThreadPoolExecutor() as pool:
-            for it in [pool.submit(part, tally, folder) for part in (bench, meterctl_strangers.run, meterctl_restore.run)]:
+            for it in [pool.submit(part, tally, folder) for part in (bench, meterctl_strangers.run, meterctl_restore.run, meterctl_files.run)]:
                 it.result()
         print(f"size: meterctl, debug build {os.path.getsize(METERCTL) / 1e6:.1f} MB")
     finally:

@@ -26,6 +26,8 @@ pub enum Kind {
     Cancelled,
     /// Left by Ctrl-C; what was begun on the meter goes on.
     Left,
+    /// Whoever read the output has had enough, as `head` has; nobody is told, as with every other program.
+    Unread,
 }
 
 /// The exit codes as the help and the man page list them.
@@ -40,7 +42,8 @@ Exit codes:
     6  a file cannot be used
     7  what was restored does not read back as it stands in the file
     8  cancelled, or answered with no
-  130  left with Ctrl-C; what was begun on the meter goes on";
+  130  left with Ctrl-C; what was begun on the meter goes on
+  141  whoever read the output closed it";
 
 impl Kind {
     /// See [`EXIT_CODES`].
@@ -55,6 +58,7 @@ impl Kind {
             Kind::Differs => 7,
             Kind::Cancelled => 8,
             Kind::Left => 130,
+            Kind::Unread => 141,
         }
     }
 }
@@ -87,6 +91,14 @@ impl Failure {
     /// A file that cannot be read or written.
     pub fn file(path: &std::path::Path, err: impl fmt::Display) -> Failure {
         Failure::new(Kind::File, format!("{}: {err}.", path.display()))
+    }
+
+    /// A file or a stream that cannot be written to, or that nobody reads any more.
+    pub fn output(path: &std::path::Path, err: std::io::Error) -> Failure {
+        match err.kind() {
+            std::io::ErrorKind::BrokenPipe => Failure::new(Kind::Unread, "Nobody reads what is written."),
+            _ => Failure::file(path, err),
+        }
     }
 
     /// Ctrl-C, while nothing is under way on the meter.

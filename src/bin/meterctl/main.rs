@@ -10,6 +10,7 @@ mod backup;
 mod commands;
 mod documents;
 mod failure;
+mod files;
 mod http;
 mod interrupt;
 mod login;

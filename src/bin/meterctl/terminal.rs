@@ -4,6 +4,7 @@
 use std::cell::RefCell;
 use std::fmt;
 use std::io::{self, IsTerminal, Write};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -60,7 +61,7 @@ impl Terminal {
             out.write_all(bytes)?;
             out.flush()
         };
-        self.beside_the_bar(write).map_err(|err| Failure::new(Kind::File, format!("Standard output: {err}.")))
+        self.beside_the_bar(write).map_err(|err| Failure::output(Path::new("standard output"), err))
     }
 
     /// What is going on, for whoever watches.
@@ -79,6 +80,9 @@ impl Terminal {
 
     /// How it failed.
     pub fn failure(&self, failure: &Failure) {
+        if failure.kind == Kind::Unread {
+            return;
+        }
         if self.json {
             let mut object = json!({ "error": failure.text, "exit": failure.kind.exit_code() });
             if let Some(hint) = &failure.hint {

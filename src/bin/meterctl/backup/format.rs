@@ -2,9 +2,7 @@
 //! steady memory. Every fault has its line.
 
 use std::fmt;
-use std::fs::File;
 use std::io::{self, BufRead, BufReader, Cursor, Read};
-use std::path::Path;
 
 use flate2::bufread::MultiGzDecoder;
 
@@ -75,12 +73,6 @@ pub struct Backup {
 }
 
 impl Backup {
-    /// Opens a file.
-    pub fn open(path: &Path) -> Result<Backup, Fault> {
-        let file = File::open(path).map_err(|err| Fault { line: 0, why: err.to_string(), io: None })?;
-        Backup::read(Box::new(file))
-    }
-
     /// Reads the header of a backup from any source.
     pub fn read(mut source: Box<dyn Read>) -> Result<Backup, Fault> {
         let mut magic = Vec::new();

@@ -1,11 +1,8 @@
 //! `backup`, `zero`, `split`, and the backup that is taken before rows are changed.
 
-use std::fs::{self, File};
-use std::io::{self, BufWriter, Write};
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use flate2::Compression;
-use flate2::write::GzEncoder;
 use serde_json::{Map, Value, json};
 
 use super::readback::Readback;
@@ -13,6 +10,7 @@ use crate::args::{self, BackupFirst};
 use crate::backup::format::Row;
 use crate::backup::survey::{Survey, Wanted};
 use crate::failure::{Failure, Kind};
+use crate::files::{Identity, write_whole};
 use crate::moment::{Moment, compact, shown};
 use crate::session::Session;
 use crate::terminal::Unit;
@@ -32,7 +30,7 @@ pub fn backup(session: &mut Session, args: &args::Backup) -> Result<(), Failure>
     if out.exists() && !to_stdout {
         session.terminal.confirm(&format!("{} is there already; overwrite it?", out.display()))?;
     }
-    let rows = match save(session, &out, &wanted) {
+    let rows = match save(session, &out, &wanted).map(|it| it.rows) {
         // A format that is not known here can still be kept as it is.
         Err(failure) if failure.kind == Kind::Lacking && args.range.from.is_none() && args.range.to.is_none() => {
             return save_as_is(session, &out, &failure);
@@ -48,6 +46,7 @@ pub fn backup(session: &mut Session, args: &args::Backup) -> Result<(), Failure>
 
 /// `zero` and `split`.
 pub fn rework(session: &mut Session, action: &str, args: &args::Rework) -> Result<(), Failure> {
+    check_place(&args.first, None)?;
     let mut body = Map::new();
     body.insert("action".into(), json!(action));
     add_range(&mut body, args.range);
@@ -68,7 +67,7 @@ pub fn rework(session: &mut Session, action: &str, args: &args::Rework) -> Resul
     session.terminal.confirm(&format!("{what} {}?", words_of(args.range)))?;
     // What is saved may be more than what is touched, never less: split changes registers that have other names.
     let names = if action == "zero" { names } else { None };
-    backup_first(session, &args.first, &wanted(args.range, names))?;
+    backup_first(session, &args.first, &Change::Values(wanted(args.range, names)))?;
     let reply = session.command("db", &Value::Object(body))?;
     let label = if action == "zero" { "zero" } else { "split" };
     if let Some(status) = watch::conclude(session, label, &reply, args.detach.detach, |_, _| {})? {
@@ -77,8 +76,29 @@ pub fn rework(session: &mut Session, action: &str, args: &args::Rework) -> Resul
     Ok(())
 }
 
+/// What a command is about to change.
+pub enum Change {
+    /// The samples of a time get other values; no others are touched.
+    Values(Wanted),
+    /// Samples come and go in a time; the energy of those that come is taken from the next younger ones.
+    Samples(Wanted),
+}
+
+/// Refuses a place for the backup that cannot be meant, before anybody is asked anything. `source` is what will be restored.
+pub fn check_place(first: &BackupFirst, source: Option<&Identity>) -> Result<(), Failure> {
+    let Some(out) = &first.backup else { return Ok(()) };
+    let refuse = |text: &str| Err(Failure::new(Kind::Usage, text).hint("Name another file for the backup."));
+    if out.as_os_str() == "-" {
+        return refuse("--backup: standard output is for the command's result.");
+    }
+    if source.is_some_and(|it| it.is_at(out)) {
+        return refuse("--backup names the file that is to be restored, which would be lost.");
+    }
+    Ok(())
+}
+
 /// Takes a backup before rows of a time are changed, if that is wanted.
-pub fn backup_first(session: &mut Session, first: &BackupFirst, wanted: &Wanted) -> Result<(), Failure> {
+pub fn backup_first(session: &mut Session, first: &BackupFirst, change: &Change) -> Result<(), Failure> {
     let terminal = session.terminal;
     let out = match &first.backup {
         Some(out) => out.clone(),
@@ -94,26 +114,67 @@ pub fn backup_first(session: &mut Session, first: &BackupFirst, wanted: &Wanted)
     if out.exists() {
         terminal.confirm(&format!("{} is there already; overwrite it?", out.display()))?;
     }
-    match save(session, &out, wanted) {
-        Ok(rows) => terminal.note(&format!("{rows} rows are in {}; meterctl restore puts them back.", out.display())),
+    match save_first(session, &out, change) {
+        Ok(()) => Ok(()),
         Err(failure) if failure.kind == Kind::Lacking && first.backup.is_none() => {
-            terminal.confirm(&format!("{} Go on without a backup?", failure.text))?;
+            terminal.confirm(&format!("{} Go on without a backup?", failure.text))
         }
-        Err(failure) => return Err(failure),
+        Err(failure) => Err(failure),
+    }
+}
+
+/// Saves what undoes a change, and says how far it does. Samples that come and go between two saved rows are put right by
+/// restoring these two; beyond the meter's youngest and oldest rows nothing can be saved.
+fn save_first(session: &mut Session, out: &Path, change: &Change) -> Result<(), Failure> {
+    session.contact()?;
+    let (saved, is_enclosed) = match change {
+        Change::Values(wanted) => (save(session, out, wanted)?, true),
+        Change::Samples(wanted) => {
+            let above = next_above(session, wanted)?;
+            let saved = save(session, out, &Wanted { to: above.or(wanted.to), ..wanted.clone() })?;
+            let is_enclosed = above.is_some() && saved.inside + saved.skip < saved.rows;
+            (saved, is_enclosed)
+        }
+    };
+    let (rows, out) = (saved.rows, out.display());
+    match (rows, is_enclosed) {
+        (0..2, _) => session.terminal.warn(&format!(
+            "Only {rows} rows are there to be saved, in {out}; what is changed now cannot be undone with them."
+        )),
+        (_, true) => session.terminal.note(&format!("{rows} rows are in {out}; meterctl restore puts them back.")),
+        (_, false) => session.terminal.warn(&format!(
+            "{rows} rows are in {out}; meterctl restore puts them back, but what comes before or after all of them stays."
+        )),
     }
     Ok(())
 }
 
-/// Writes rows to a file that appears when it is whole; how many.
-fn save(session: &mut Session, out: &Path, wanted: &Wanted) -> Result<u64, Failure> {
+/// The stamp up to which the rows above a time have to be saved with it, so that each register's next younger sample is
+/// among them.
+fn next_above(session: &mut Session, wanted: &Wanted) -> Result<Option<i64>, Failure> {
+    let Some(to) = wanted.to else { return Ok(None) };
+    let mut rows = Readback::open(session, None)?;
+    let mut nearest = vec![None; rows.backup().registers.len()];
+    let bar = session.terminal.bar("backup", Unit::Rows, 0);
+    let mut row = Row::default();
+    while rows.next_row(session, &mut row)? && to < row.ts {
+        bar.says(&format!("looking for its end, back to {}", shown(row.ts)));
+        for (nearest, _) in nearest.iter_mut().zip(&row.fields).filter(|(_, field)| field.is_some()) {
+            *nearest = Some(row.ts);
+        }
+    }
+    Ok(nearest.into_iter().flatten().max())
+}
+
+/// Writes rows to a file that appears when it is whole; which ones.
+fn save(session: &mut Session, out: &Path, wanted: &Wanted) -> Result<Survey, Failure> {
     session.contact()?;
     let mut rows = Readback::open(session, wanted.to)?;
     let mut survey = Survey::new(&rows.backup().registers, wanted);
     let bar = session.terminal.bar("backup", Unit::Rows, 0);
-    let mut written = 0u64;
     let mut row = Row::default();
     write_whole(out, |sink| {
-        let put = |sink: &mut dyn Write, bytes: &[u8]| sink.write_all(bytes).map_err(|err| Failure::file(out, err));
+        let put = |sink: &mut dyn Write, bytes: &[u8]| sink.write_all(bytes).map_err(|err| Failure::output(out, err));
         put(sink, rows.backup().header().as_bytes())?;
         while rows.next_row(session, &mut row)? {
             if wanted.is_below(row.ts) && survey.is_complete(wanted) {
@@ -122,15 +183,14 @@ fn save(session: &mut Session, out: &Path, wanted: &Wanted) -> Result<u64, Failu
             survey.note(&row, wanted);
             row.line.push(b'\n');
             put(sink, &row.line)?;
-            written += 1;
-            if written.is_multiple_of(512) {
-                bar.at(written);
+            if survey.rows.is_multiple_of(512) {
+                bar.at(survey.rows);
                 bar.says(&format!("back to {}", shown(row.ts)));
             }
         }
         Ok(())
     })?;
-    Ok(written)
+    Ok(survey)
 }
 
 /// Keeps a backup of whatever format; nothing of it is understood.
@@ -150,35 +210,6 @@ fn save_as_is(session: &mut Session, out: &Path, why: &Failure) -> Result<(), Fa
     }
     let words = format!("{n} bytes are in {}.", out.display());
     session.terminal.result(&words, &json!({ "status": "OK", "file": out.display().to_string(), "bytes": n }))
-}
-
-/// Writes beside the file and renames at the end; `-` is standard output, a name in `.gz` is packed.
-fn write_whole(out: &Path, write: impl FnOnce(&mut dyn Write) -> Result<(), Failure>) -> Result<(), Failure> {
-    let fail = |err: io::Error| Failure::file(out, err);
-    if out.as_os_str() == "-" {
-        let mut sink = BufWriter::new(io::stdout().lock());
-        write(&mut sink)?;
-        return sink.flush().map_err(fail);
-    }
-    let mut draft = out.as_os_str().to_owned();
-    draft.push(".part");
-    let draft = PathBuf::from(draft);
-    let file = File::create(&draft).map_err(|err| Failure::file(&draft, err))?;
-    let finish = |file: io::Result<File>| file.and_then(|it| it.sync_all()).and_then(|()| fs::rename(&draft, out));
-    let buffered = BufWriter::new(file);
-    let written = if out.extension().is_some_and(|it| it == "gz") {
-        let mut sink = GzEncoder::new(buffered, Compression::new(6));
-        write(&mut sink).and_then(|()| {
-            finish(sink.finish().and_then(|it| it.into_inner().map_err(io::IntoInnerError::into_error))).map_err(fail)
-        })
-    } else {
-        let mut sink = buffered;
-        write(&mut sink).and_then(|()| finish(sink.into_inner().map_err(io::IntoInnerError::into_error)).map_err(fail))
-    };
-    if written.is_err() {
-        let _ = fs::remove_file(&draft);
-    }
-    written
 }
 
 /// A name that says of which meter and when.

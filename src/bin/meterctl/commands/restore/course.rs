@@ -8,7 +8,6 @@ use std::time::Duration;
 use super::journal::{Flight, Journal};
 use super::{Plan, in_file};
 use crate::backup::chunks::{Chunk, Cutter};
-use crate::backup::format::Backup;
 use crate::failure::{Failure, Kind};
 use crate::http::Request;
 use crate::interrupt;
@@ -92,7 +91,7 @@ fn stretch(
         }
         land(session, plan, journal, key, bar)?;
     }
-    let file = Backup::open(&plan.args.file).map_err(fault)?;
+    let file = plan.open()?;
     let (skip, send) = (plan.survey.skip + journal.next(), plan.survey.send.saturating_sub(journal.next()));
     let mut cutter = Cutter::new(file, skip, send, plan.args.chunk, !plan.args.plain).map_err(fault)?;
     while !cutter.is_at_end() || !journal.flight.is_empty() {

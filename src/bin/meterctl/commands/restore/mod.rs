@@ -5,18 +5,20 @@ mod journal;
 mod seams;
 mod verify;
 
-use std::fs;
+use std::fs::File;
+use std::io::Read;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Map, Value, json};
 
-use super::database::{add_range, backup_first, find_registers, wanted, words_of};
+use super::database::{Change, add_range, backup_first, check_place, find_registers, wanted, words_of};
 use crate::args;
 use crate::backup::chunks::{Chunk, MAX_CHARS};
-use crate::backup::format::Fault;
+use crate::backup::format::{Backup, Fault};
 use crate::backup::survey::{Survey, Wanted, survey};
 use crate::failure::{Failure, Kind};
+use crate::files::Identity;
 use crate::interrupt;
 use crate::moment::{Moment, shown};
 use crate::session::Session;
@@ -25,9 +27,14 @@ use crate::watch;
 
 use journal::Journal;
 
+/// Bytes of a file that is sent as it is.
+const MAX_BYTES: u64 = MAX_CHARS / 4 * 3;
+
 /// What is restored, and how: everything that the parts of a restore need to know.
 struct Plan<'a> {
     args: &'a args::Restore,
+    /// The file as it was before it was looked at.
+    identity: Identity,
     wanted: Wanted,
     survey: Survey,
     /// The members of every chunk's body but `data` and `more_chunks`.
@@ -66,6 +73,8 @@ pub fn check(terminal: &Terminal, args: &args::Restore) -> Result<(), Failure> {
 /// `restore`
 pub fn run(session: &mut Session, args: &args::Restore) -> Result<(), Failure> {
     let terminal = session.terminal;
+    let identity = Identity::of_regular(&args.file)?;
+    check_place(&args.first, Some(&identity))?;
     if args.as_is {
         return as_is(session, args);
     }
@@ -103,12 +112,12 @@ pub fn run(session: &mut Session, args: &args::Restore) -> Result<(), Failure> {
         }
         (false, None) => Journal::default(),
     };
-    let plan = Plan { args, wanted, survey, members };
+    let plan = Plan { args, identity, wanted, survey, members };
     if !args.resume {
         let regs = args.regs.as_ref().map_or_else(String::new, |it| format!(" of {}", it.join(", ")));
         let question = format!("Restore {} rows{regs}, {}?", plan.survey.inside, plan.covers());
         terminal.confirm(&question)?;
-        backup_first(session, &args.first, &plan.touched())?;
+        backup_first(session, &args.first, &Change::Samples(plan.touched()))?;
     }
     journal.file = args.file.display().to_string();
     let tokens = course::send(session, &plan, &mut journal, &key)?;
@@ -125,6 +134,18 @@ pub fn run(session: &mut Session, args: &args::Restore) -> Result<(), Failure> {
 }
 
 impl Plan<'_> {
+    /// Opens the file, if it is still what was looked at: what was counted and asked about must be what is sent.
+    fn open(&self) -> Result<Backup, Failure> {
+        let path = &self.args.file;
+        let fail = |err| Failure::file(path, err);
+        let file = File::open(path).map_err(fail)?;
+        if Identity::of(&file.metadata().map_err(fail)?) != self.identity {
+            return Err(Failure::file(path, "it has changed since it was looked at")
+                .hint("Nothing of what it has become was sent. Run the command again, without --resume."));
+        }
+        Backup::read(Box::new(file)).map_err(|it| in_file(self.args, it))
+    }
+
     /// The body that sends a chunk; put together by hand, because `data` is by far the most of it and would be there twice.
     fn body(&self, chunk: &Chunk, more_chunks: bool) -> String {
         let mut members = self.members.clone();
@@ -145,9 +166,11 @@ impl Plan<'_> {
         format!("from {} to {}", shown(oldest), shown(youngest))
     }
 
-    /// The time that changes: of the file, what is wanted.
+    /// The time in which samples come and go. It begins with the file's neighbours below what is wanted: a row stands for
+    /// all the time since its neighbour.
     fn touched(&self) -> Wanted {
         let (youngest, oldest) = self.reach();
+        let oldest = self.survey.columns.iter().filter_map(|it| it.oldest).fold(oldest, i64::min);
         Wanted { from: Some(oldest), to: Some(youngest), names: None }
     }
 
@@ -216,8 +239,11 @@ fn report(
 
 /// Sends a file that is not understood here.
 fn as_is(session: &mut Session, args: &args::Restore) -> Result<(), Failure> {
-    let about = fs::metadata(&args.file).map_err(|err| Failure::file(&args.file, err))?;
-    if MAX_CHARS / 4 * 3 < about.len() {
+    let fail = |err| Failure::file(&args.file, err);
+    let mut bytes = Vec::new();
+    // All of it now, so that what is sent is what was there when somebody was asked.
+    File::open(&args.file).map_err(fail)?.take(MAX_BYTES + 1).read_to_end(&mut bytes).map_err(fail)?;
+    if MAX_BYTES < bytes.len() as u64 {
         return Err(Failure::file(
             &args.file,
             "it is too large to be sent in one piece, and how to cut it is not known",
@@ -232,8 +258,7 @@ fn as_is(session: &mut Session, args: &args::Restore) -> Result<(), Failure> {
     }
     let question = format!("Restore {} as it is, {}?", args.file.display(), words_of(args.range));
     session.terminal.confirm(&question)?;
-    backup_first(session, &args.first, &wanted(args.range, None))?;
-    let bytes = fs::read(&args.file).map_err(|err| Failure::file(&args.file, err))?;
+    backup_first(session, &args.first, &Change::Samples(wanted(args.range, None)))?;
     members.insert("data".into(), json!(STANDARD.encode(bytes)));
     let reply = session.command("db", &Value::Object(members))?;
     if let Some(status) = watch::conclude(session, "restore", &reply, args.detach.detach, |_, _| {})? {

@@ -5,7 +5,6 @@
 use super::journal::Journal;
 use super::{Plan, in_file};
 use crate::backup::chunks::Cutter;
-use crate::backup::format::Backup;
 use crate::failure::Failure;
 use crate::http::Request;
 use crate::session::Session;
@@ -30,7 +29,7 @@ fn bridge(session: &mut Session, plan: &Plan, seam: u64) -> Result<(), Failure> 
     let fault = |it| in_file(plan.args, it);
     for reach in REACHES {
         let (first, end) = (seam.saturating_sub(reach), plan.survey.send.min(seam + reach));
-        let file = Backup::open(&plan.args.file).map_err(fault)?;
+        let file = plan.open()?;
         let skip = plan.survey.skip + first;
         let mut cutter = Cutter::new(file, skip, end - first, plan.args.chunk, !plan.args.plain).map_err(fault)?;
         let chunk = cutter.next_chunk().map_err(fault)?;

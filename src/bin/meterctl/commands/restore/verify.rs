@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use super::{Plan, in_file};
 use crate::backup::compare::{Verdict, compare};
-use crate::backup::format::{Backup, Row};
+use crate::backup::format::Row;
 use crate::commands::readback::Readback;
 use crate::failure::{Failure, Kind};
 use crate::interrupt;
@@ -26,7 +26,7 @@ pub fn verify(session: &mut Session, plan: &Plan) -> Result<Option<Verdict>, Fai
         Err(failure) => return Err(failure.hint(hint)),
     };
     let coarse_below = coarse_below(session);
-    let mut ours = Backup::open(&plan.args.file).map_err(|it| in_file(plan.args, it))?;
+    let mut ours = plan.open().map_err(|it| it.hint(hint))?;
     let registers = &theirs.backup().registers;
     let field = |name: &str, kind: &str| registers.iter().position(|it| it.name == name && it.kind == kind);
     let fields: Vec<_> = plan.survey.columns.iter().map(|it| field(&it.register.name, &it.register.kind)).collect();
