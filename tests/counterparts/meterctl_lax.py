@@ -29,6 +29,8 @@ class LaxMeter:
         self.seen = []
         self.operations = {}
         self.down_until = 0
+        # Seconds that the next replies to /cmd/db, /cmd/wlan and /cmd/homeplug take.
+        self.delays = []
         meter = self
 
         class Handler(http.server.BaseHTTPRequestHandler):
@@ -68,12 +70,18 @@ class LaxMeter:
             return
         path = request.path.removeprefix("/api")
         status, reply = self.answer(path, body, request.headers.get("Authorization"))
+        if status != 401 and path in ("/cmd/db", "/cmd/wlan", "/cmd/homeplug") and self.delays:
+            time.sleep(self.delays.pop(0))
         text = (reply if isinstance(reply, str) else json.dumps(reply)).encode()
         request.send_response(status)
         request.send_header("Content-Type", "application/json")
         request.send_header("Content-Length", str(len(text)))
         request.end_headers()
-        request.wfile.write(text)
+        try:
+            request.wfile.write(text)
+        except OSError:
+            # Whoever asked did not wait.
+            request.close_connection = True
 
     def refuse(self, text):
         return (200 if self.polite else 400), {"error": text}

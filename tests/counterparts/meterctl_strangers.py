@@ -3,12 +3,15 @@ the maker's own description, which checks what it is sent against it."""
 
 import json
 import os
+import signal
 import subprocess
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 from conformance_prism import Prism, with_a_login
 from meter import backup_text
 from meterctl_lax import LaxMeter
-from meterctl_tools import SECRETS, Ctl
+from meterctl_tools import SECRETS, Ctl, wait_for
 
 ROWS = [(600 - at * 60, [1000 - at * 7]) for at in range(8)]
 
@@ -64,6 +67,62 @@ def lacking(tally, ctl, folder):
     with open(other, "wb") as file:
         file.write(b"EGDB\0\1\2\3")
     tally.check("lax: a foreign backup is sent as it is", ctl.run("restore", other, "--as-is", "--yes")[0] == 0)
+
+
+def slow(tally, folder):
+    """A meter without tokens that answers when it is done. That takes longer than any reply of one that answers at once."""
+    path = os.path.join(folder, "slow.txt")
+    with open(path, "w") as file:
+        file.write(backup_text([("Grid", "P")], [(10_000_000 - at * 60, [1000 - at * 7]) for at in range(8000)]))
+    restore = ["restore", path, "--chunk", "65536", "--plain", "--yes"]
+    data = lambda meter: [body["data"] for path, body in meter.seen if path == "/cmd/db"]
+
+    def patient():
+        with LaxMeter() as meter:
+            meter.delays = [0, 33]
+            ctl = Ctl(meter.url)
+            status, out, err = ctl.run(*restore)
+            sent = data(meter)
+            once = 2 < len(sent) == len(set(sent))
+            tally.check("slow: each chunk is sent once", status == 0 and once, f"{status} {len(sent)} {out} {err}")
+        return ctl
+
+    def other():
+        with LaxMeter() as meter:
+            meter.delays = [33]
+            ctl = Ctl(meter.url)
+            status, out, err = ctl.run("wlan", "add", "Open", "--open", "--yes")
+            tally.check("slow: another command is waited for", status == 0, f"{status} {out} {err}")
+        return ctl
+
+    def impatient():
+        with LaxMeter() as meter:
+            meter.delays = [45]
+            ctl = Ctl(meter.url)
+            status, _, err = ctl.run(*restore, "--patience", "31")
+            given_up = status == 4 and len(data(meter)) == 1 and "--resume goes on there" in err
+            tally.check("slow: what is given up was sent once", given_up, f"{status} {len(data(meter))} {err}")
+        return ctl
+
+    def left():
+        with LaxMeter() as meter:
+            meter.delays = [0, 60]
+            ctl = Ctl(meter.url)
+            process = ctl.start(*restore)
+            waits = wait_for(lambda: len(data(meter)) == 2)
+            time.sleep(1.5)
+            process.send_signal(signal.SIGINT)
+            begun = time.monotonic()
+            status = process.wait(60)
+            told = "--resume" in process.output() and "spike" in process.output()
+            seen = waits and status == 130 and time.monotonic() - begun < 10
+            tally.check("slow: Ctrl-C leaves a restore that waits, and says what that means", seen and told, process.output())
+            status, _, err = ctl.run(*restore, "--resume")
+            tally.check("slow: which can be resumed", status == 0, err)
+        return ctl
+
+    with ThreadPoolExecutor() as pool:
+        return [it.result() for it in [pool.submit(part) for part in (patient, other, impatient, left)]]
 
 
 def rest(tally, ctl, meter):
@@ -158,6 +217,6 @@ def prism(tally, folder):
 
 
 def run(tally, folder):
-    users = lax(tally, folder) + https(tally, folder) + prism(tally, folder)
+    users = lax(tally, folder) + slow(tally, folder) + https(tally, folder) + prism(tally, folder)
     leaks = [it for user in users for it in user.leaks]
     tally.check("no stranger makes it show a secret", not leaks, leaks)

@@ -7,20 +7,26 @@ use std::time::Duration;
 
 use serde_json::Value;
 use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig, parse_pem};
+use ureq::unversioned::resolver::DefaultResolver;
+use ureq::unversioned::transport::{Connector, RustlsConnector};
 use ureq::{Agent, Error, Timeout};
 
 use super::failure::{Failure, Kind};
+use super::wire::{Interrupted, Wires};
 
 /// Bytes of a reply that is not streamed.
 const MAX_REPLY: u64 = 8 * 1024 * 1024;
 /// Bytes of an error's text that are shown.
 const MAX_TEXT: usize = 300;
-/// The longest silence on an open connection. A meter answers within ten seconds.
+/// The longest silence on an open connection, but for what a meter may answer only when it is done.
 const SILENCE: Duration = Duration::from_secs(30);
 
 /// A meter's address and how to talk to it.
 pub struct Http {
-    agent: Agent,
+    /// For what is answered at once.
+    quick: Agent,
+    /// For what may take long, which Ctrl-C leaves.
+    slow: Agent,
     /// Where the API is, without a slash at the end.
     pub base: String,
 }
@@ -44,10 +50,23 @@ pub struct Reply {
 pub struct Lost {
     /// The request cannot have arrived.
     pub unsent: bool,
-    /// It is of no use to try again: the certificate, for example.
-    pub hopeless: bool,
+    /// In which way.
+    pub way: Way,
     /// Why.
     pub text: String,
+}
+
+/// In which way a link failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    /// Nobody answered, or not to the end.
+    Silence,
+    /// It is of no use to try again: the certificate, for example.
+    Hopeless,
+    /// What is spoken at that port is not TLS.
+    Plain,
+    /// Ctrl-C ended the wait.
+    Left,
 }
 
 /// What to send.
@@ -63,12 +82,14 @@ pub struct Request<'a> {
     pub respond_async: bool,
     /// Seconds for everything; 0 for as long as something comes.
     pub within: u64,
+    /// How long an answer may take to begin, on top of that, where a meter may answer only when it is done.
+    pub patience: Option<Duration>,
 }
 
 impl<'a> Request<'a> {
     /// Reads a resource.
     pub fn get(path: &'a str) -> Request<'a> {
-        Request { method: "GET", path, body: b"", respond_async: false, within: 30 }
+        Request { method: "GET", path, body: b"", respond_async: false, within: 30, patience: None }
     }
 
     /// Runs a command.
@@ -88,20 +109,26 @@ impl Http {
         let tls = TlsConfig::builder().root_certs(roots).disable_verification(insecure).build();
         // A connection per request: one that was kept may be closed by the meter just when a command goes out, and then
         // nobody knows whether it arrived. A meter is reached directly, whatever the environment says of proxies.
-        let config = Agent::config_builder()
-            .http_status_as_error(false)
-            .max_redirects(0)
-            .max_redirects_will_error(false)
-            .max_idle_connections(0)
-            .proxy(None)
-            .user_agent(concat!("meterctl/", env!("CARGO_PKG_VERSION")))
-            .timeout_connect(Some(Duration::from_secs(10)))
-            .timeout_resolve(Some(Duration::from_secs(10)))
-            .timeout_per_read(Some(SILENCE))
-            .timeout_per_write(Some(SILENCE))
-            .tls_config(tls)
-            .build();
-        Ok(Http { agent: config.into(), base })
+        let config = || {
+            Agent::config_builder()
+                .http_status_as_error(false)
+                .max_redirects(0)
+                .max_redirects_will_error(false)
+                .max_idle_connections(0)
+                .proxy(None)
+                .user_agent(concat!("meterctl/", env!("CARGO_PKG_VERSION")))
+                .timeout_connect(Some(Duration::from_secs(10)))
+                .timeout_resolve(Some(Duration::from_secs(10)))
+                .timeout_per_read(Some(SILENCE))
+                .timeout_per_write(Some(SILENCE))
+                .tls_config(tls.clone())
+                .build()
+        };
+        let agent = |heeds_interrupt| {
+            let connector = Wires { heeds_interrupt }.chain(RustlsConnector::default());
+            Agent::with_parts(config(), connector, DefaultResolver::default())
+        };
+        Ok(Http { quick: agent(false), slow: agent(true), base })
     }
 
     /// Sends a request and takes the whole reply in.
@@ -132,11 +159,10 @@ impl Http {
         if request.respond_async {
             head = head.header("Prefer", "respond-async");
         }
-        let within = Some(request.within).filter(|it| 0 < *it).map(Duration::from_secs);
         let response = if request.method == "POST" {
-            head.body(request.body).map_err(Error::from).and_then(|it| self.run(it, within))
+            head.body(request.body).map_err(Error::from).and_then(|it| self.run(it, &request))
         } else {
-            head.body(()).map_err(Error::from).and_then(|it| self.run(it, within))
+            head.body(()).map_err(Error::from).and_then(|it| self.run(it, &request))
         };
         response.map_err(lost)
     }
@@ -145,11 +171,14 @@ impl Http {
 impl Http {
     fn run<B: ureq::AsSendBody>(
         &self,
-        request: ureq::http::Request<B>,
-        within: Option<Duration>,
+        head: ureq::http::Request<B>,
+        request: &Request,
     ) -> Result<ureq::http::Response<ureq::Body>, Error> {
-        let request = self.agent.configure_request(request).timeout_global(within).build();
-        self.agent.run(request)
+        let agent = if request.patience.is_some() { &self.slow } else { &self.quick };
+        let patience = request.patience.unwrap_or_default();
+        let within = Some(request.within).filter(|it| 0 < *it).map(|it| Duration::from_secs(it) + patience);
+        let silence = SILENCE.max(patience);
+        agent.run(agent.configure_request(head).timeout_global(within).timeout_per_read(Some(silence)).build())
     }
 }
 
@@ -207,17 +236,57 @@ fn lost(err: Error) -> Lost {
         other => other.to_string(),
     };
     // rustls reports what it thinks of a certificate as data that makes no sense.
-    let hopeless = match &err {
-        Error::Rustls(_) | Error::Tls(_) | Error::BadUri(_) => true,
-        Error::Io(err) => err.kind() == io::ErrorKind::InvalidData,
-        _ => false,
+    let way = match &err {
+        Error::Io(err) if err.get_ref().is_some_and(|it| it.is::<Interrupted>()) => Way::Left,
+        // Its name for a first byte that no message of TLS begins with.
+        _ if text.contains("InvalidContentType") => Way::Plain,
+        Error::Rustls(_) | Error::Tls(_) | Error::BadUri(_) => Way::Hopeless,
+        Error::Io(err) if err.kind() == io::ErrorKind::InvalidData => Way::Hopeless,
+        _ => Way::Silence,
     };
-    Lost { unsent, hopeless, text }
+    Lost { unsent, way, text }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::net::TcpListener;
+    use std::thread;
+    use std::time::Instant;
+
     use super::*;
+
+    /// What becomes of a request to somebody who takes it and answers `reply` after a while.
+    fn ask(scheme: &str, reply: &'static [u8], after: Duration, patience: Option<Duration>) -> Result<u16, Lost> {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("{scheme}://{}", listener.local_addr().unwrap());
+        let server = thread::spawn(move || {
+            let mut stream = listener.accept().unwrap().0;
+            let _ = stream.read(&mut [0; 4096]);
+            thread::sleep(after);
+            let _ = io::Write::write_all(&mut stream, reply);
+        });
+        let http = Http::new(&url, None, false).unwrap();
+        let res = http.send(Request { within: 1, patience, ..Request::get("/x") }, None).map(|it| it.status);
+        server.join().unwrap();
+        res
+    }
+
+    #[test]
+    fn a_slow_answer_is_waited_for_where_there_is_patience() {
+        let reply = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}";
+        let slow = Duration::from_millis(1500);
+        assert_eq!(ask("http", reply, slow, Some(Duration::from_secs(20))).ok(), Some(200));
+        let begun = Instant::now();
+        let lost = ask("http", reply, slow, None).unwrap_err();
+        assert_eq!((lost.way, lost.unsent), (Way::Silence, false));
+        assert!(begun.elapsed() < Duration::from_secs(15));
+    }
+
+    #[test]
+    fn a_port_without_tls_is_told_from_a_bad_certificate() {
+        let lost = ask("https", b"HTTP/1.1 400 Bad Request\r\n\r\n", Duration::ZERO, None).unwrap_err();
+        assert_eq!(lost.way, Way::Plain);
+    }
 
     #[test]
     fn addresses_are_taken_as_people_write_them() {

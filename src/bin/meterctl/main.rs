@@ -3,7 +3,7 @@
 //! It is a client like any other and uses nothing of the service's own reading of the API, so that it works with any meter
 //! and finds the service's mistakes. The one part that both share is the heap that overwrites what it frees, which knows
 //! nothing of meters. From the command line ([`args`]) a command goes by way of a login that lasts ([`session`]) over
-//! HTTP ([`http`]); what takes long is watched ([`watch`]).
+//! HTTP ([`http`], [`wire`]); what takes long is watched ([`watch`]).
 
 mod args;
 mod backup;
@@ -21,6 +21,7 @@ mod session;
 mod state;
 mod terminal;
 mod watch;
+mod wire;
 mod words;
 
 use std::process::ExitCode;

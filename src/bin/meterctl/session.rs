@@ -4,10 +4,10 @@
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::failure::{Failure, Kind};
-use super::http::{Http, Lost, Reply, Request, reader};
+use super::http::{Http, Lost, Reply, Request, Way, reader};
 use super::interrupt;
 use super::login::{Challenge, lifetime};
 use super::prompt::{Secret, Source};
@@ -21,6 +21,8 @@ const NONCE_EXPIRED: &str = "Nonce expired.";
 const MAX_NONCES: u32 = 5;
 /// Seconds that a token is good for if it does not say so itself.
 const LIFETIME: u64 = 600;
+/// Commands that a meter may answer only when they are done, as the WebAPI has it.
+const LONG: [&str; 3] = ["/cmd/db", "/cmd/wlan", "/cmd/homeplug"];
 /// The pause between two attempts to reach a meter that does not answer.
 const PAUSE: Duration = Duration::from_secs(1);
 
@@ -164,14 +166,27 @@ impl<'a> Session<'a> {
     }
 
     fn send(&self, request: Request, token: Option<&str>) -> Result<Reply, Failure> {
+        let patience = LONG.contains(&request.path).then_some(self.patience);
+        let request = Request { patience, ..request };
         self.http.send(request, token).map_err(|it| self.lost(it, request.path.starts_with("/cmd/")))
     }
 
     fn lost(&self, lost: Lost, is_command: bool) -> Failure {
         let base = &self.http.base;
-        if lost.hopeless {
-            let hint = "If the meter has a certificate of its own, name it with --cacert, or say --insecure.";
-            return Failure::new(Kind::Failed, format!("{base}: {}.", lost.text)).hint(hint);
+        match lost.way {
+            Way::Hopeless => {
+                let hint = "If the meter has a certificate of its own, name it with --cacert, or say --insecure.";
+                return Failure::new(Kind::Failed, format!("{base}: {}.", lost.text)).hint(hint);
+            }
+            Way::Plain => {
+                let failure = Failure::new(Kind::Unreachable, format!("{base}: that port speaks no TLS."));
+                return failure.hint("Try http:// instead of https:// in --url.");
+            }
+            Way::Left => {
+                let hint = "The meter may go on with the command by itself: look before you send it again.";
+                return Failure::interrupted().hint(hint);
+            }
+            Way::Silence => {}
         }
         let failure = Failure::new(Kind::Unreachable, format!("{base} does not answer: {}.", lost.text));
         match is_command && !lost.unsent {
@@ -194,6 +209,16 @@ impl<'a> Session<'a> {
     /// The token that is kept, if any.
     pub fn kept_token(&self) -> Option<&str> {
         self.token.as_ref().map(|it| it.jwt.as_str())
+    }
+
+    /// Ends the token that is kept. One that the meter does not know any more has ended already, whatever ended it.
+    pub fn logout(&mut self) -> Result<Value, Failure> {
+        let reply = self.send(Request::get("/auth/logout"), self.kept_token());
+        self.forget();
+        match reply? {
+            reply if reply.status == 401 => Ok(json!({ "status": "OK" })),
+            reply => judge("/auth/logout", reply),
+        }
     }
 
     /// Logs in anew, whether or not there is a token; seconds that the new one is good for.

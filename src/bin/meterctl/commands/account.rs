@@ -22,9 +22,8 @@ pub fn logout(session: &mut Session) -> Result<(), Failure> {
     if session.kept_token().is_none() {
         return session.terminal.result("There was no token.", &json!({ "status": "OK" }));
     }
-    let reply = session.get("/auth/logout");
-    session.forget();
-    session.terminal.result("Logged out.", &reply?)
+    let reply = session.logout()?;
+    session.terminal.result("Logged out.", &reply)
 }
 
 /// `whoami`

@@ -49,12 +49,14 @@ pub fn send(session: &mut Session, plan: &Plan, journal: &mut Journal, key: &str
                 return Err(journal.interrupted(plan.survey.send));
             }
             Err(End::Failed(failure)) => {
+                let (percent, spike) = (100 * journal.done / plan.survey.send, journal.spike());
                 journal.go_back();
                 journal.keep(session, key);
-                let percent = 100 * journal.done / plan.survey.send;
-                return Err(
-                    failure.hint(format!("{percent} % are restored; the same command with --resume goes on there."))
-                );
+                // Whether the last chunk arrived is no question for anybody: it may be sent again.
+                let hint = failure.hint.filter(|_| failure.kind != Kind::Unreachable);
+                let failure = Failure { hint, ..failure };
+                return Err(failure
+                    .hint(format!("{percent} % are restored; the same command with --resume goes on there.{spike}")));
             }
         }
     }

@@ -80,7 +80,13 @@ impl Journal {
             None => String::new(),
         };
         Failure::new(Kind::Left, format!("Interrupted; {percent} % are restored.{rest}"))
-            .hint("The same command with --resume goes on there.")
+            .hint(format!("The same command with --resume goes on there.{}", self.spike()))
+    }
+
+    /// What is to be said beside that: a meter that keeps counters joins a chunk to what is older only when the next one
+    /// has come, as the WebAPI warns.
+    pub fn spike(&self) -> &'static str {
+        if 0 < self.next() { " Until then some meters show a spike where the restored rows begin." } else { "" }
     }
 }
 
@@ -97,6 +103,14 @@ mod tests {
         journal.go_back();
         journal.go_back();
         assert_eq!((journal.next(), journal.seams.as_slice()), (100, &[100][..]));
+    }
+
+    #[test]
+    fn a_spike_is_only_spoken_of_once_something_was_sent() {
+        let mut journal = Journal::default();
+        assert_eq!(journal.spike(), "");
+        journal.flight.push(Flight { at: 0, rows: 50, token: None, is_ok: false });
+        assert!(journal.interrupted(100).hint.unwrap().ends_with("where the restored rows begin."));
     }
 
     #[test]
