@@ -26,6 +26,7 @@ await() {
 	done
 }
 supervisor() { cat "$dir/meterd.pid"; }
+supervisors() { pgrep -f "$dir/S50meterd supervise"; }
 service() { pgrep -P "$(supervisor)" meterd; }
 # What the commands below are about, and nothing else, on one line.
 state() { find "$dir/state" -mindepth 1 -maxdepth 1 -printf '%f\n' | sort | tr '\n' ' '; }
@@ -33,7 +34,7 @@ state() { find "$dir/state" -mindepth 1 -maxdepth 1 -printf '%f\n' | sort | tr '
 METERD=${METERD:-$PWD/target/release/meterd}
 if [ ! -x "$METERD" ]; then echo "FAIL  $METERD is missing" && exit 1; fi
 mkdir "$dir/bin"
-for tool in busybox sh start-stop-daemon sleep rm printf cat; do ln -s "$(command -v busybox)" "$dir/bin/$tool"; done
+for tool in busybox sh start-stop-daemon sleep rm printf cat tr; do ln -s "$(command -v busybox)" "$dir/bin/$tool"; done
 for script in S50meterd S20factory-restore; do
 	sed -e "1s|.*|#!$dir/bin/sh|" -e "s|/usr/sbin/meterd|$METERD|" -e "s|/etc/meterd/meterd.json|$dir/meterd.json|" \
 		-e "s|/var/run/meterd.pid|$dir/meterd.pid|" "init/$script" >"$dir/$script"
@@ -50,6 +51,10 @@ await
 check "then status answers" run status
 first=$(service)
 check "there is one service" [ -n "$first" ]
+before=$(supervisor)
+check "start once more succeeds" run start
+check "and starts no second supervisor" [ "$(supervisors)" = "$before" ]
+check "nor another service" [ "$(service)" = "$first" ]
 check "reload succeeds" run reload
 sleep 1
 check "and keeps it running" run status
@@ -68,6 +73,27 @@ last=$(service)
 check "stop succeeds" run stop
 check "after it status does not answer" not run status
 check "and the process is gone" not kill -0 "$last" 2>/dev/null
+check "and so is every supervisor" [ -z "$(supervisors)" ]
+
+# A number that was left in the pidfile, and is somebody else's now.
+sleep 300 &
+stranger=$!
+echo "$stranger" >"$dir/meterd.pid"
+check "stop succeeds with a pidfile that was left behind" run stop
+check "and spares whose number it is now" kill -0 "$stranger"
+echo "$stranger" >"$dir/meterd.pid"
+check "start is not misled by it" run start
+await
+check "and status answers" run status
+check "reload reaches the service" run reload
+check "and not the other" kill -0 "$stranger"
+check "stop ends it" run stop
+check "and nothing of it is left" [ -z "$(supervisors)" ]
+check "reload without a service fails" not run reload
+kill "$stranger"
+wait "$stranger" 2>/dev/null
+echo "$stranger" >"$dir/meterd.pid"
+check "a number that is nobody's is no reason to complain" [ -z "$(run stop 2>&1 >/dev/null)" ]
 
 # The boot's number is not this boot's, so the order was given before the machine last started.
 order() { echo "{\"time\": \"17.5\", \"boot\": \"$1\"}" >"$dir/state/factory-restore"; }
