@@ -3,6 +3,7 @@ through everything that happens to one; and meters of other makers, one that Pri
 lax one of our own. That none of its crates is in the service is looked at first."""
 
 import gzip
+import json
 import os
 import re
 import shutil
@@ -99,6 +100,11 @@ def accounts(tally, meter, url):
     status, out, _ = no_password.run("--password-file", file.name, "whoami")
     tally.check("the password may be in a file", status == 0 and "owner" in out, out)
     tally.check("logout ends the token", no_password.run("logout")[0] == 0 and not no_password.kept("token"))
+    no_password.run("--password-file", file.name, "login")
+    with open(no_password.kept("token")[0]) as kept:
+        meter.raw("GET", "/auth/logout", headers={"Authorization": "Bearer " + json.load(kept)["jwt"]})
+    status, _, err = no_password.run("logout")
+    tally.check("and needs none for one that has ended", status == 0 and not no_password.kept("token"), f"{status} {err}")
     status, _, err = no_password.run("whoami")
     tally.check("nobody is asked without a terminal", status == 2 and "--password-file" in err, f"{status} {err}")
     status, _, err = no_password.run("--password", "x", "whoami")
@@ -120,6 +126,11 @@ def accounts(tally, meter, url):
     tally.check("and is told that it may not", status == 3 and "may not use /cmd/db" in err, err)
     status, _, err = ctl.run("--url", f"127.0.0.1:{free_port()}", "whoami")
     tally.check("a meter that is not there is named", status == 4 and "does not answer" in err, err)
+    status, _, err = ctl.run("--url", f"https://127.0.0.1:{meter.port}", "whoami")
+    tally.check("nor one without TLS as one with a bad certificate", status == 4 and "Try http://" in err, f"{status} {err}")
+    for wrong in (["restore"], ["nonsense"], []):
+        status, reply = ctl.json(*wrong)
+        tally.check(f"wrong usage is an object with --json: {wrong}", status == 2 and reply["exit"] == 2 and reply["error"], reply)
     status, _, err = ctl.run("whoami", env={"METERCTL_URL": ""})
     tally.check("no address is an error that says what to do", status == 2 and "--url" in err, err)
     return [ctl, no_password]
@@ -163,7 +174,10 @@ def database(tally, meter, ctl, folder):
 def device(tally, meter, ctl):
     status, out, _ = ctl.run("set-time", "now")
     tally.check("set-time now", status == 0 and "set to" in out, out)
-    tally.check("set-time with a date", ctl.run("set-time", "2026-11-22T10:00:00.5+01:00")[0] == 0)
+    status, _, err = ctl.run("set-time", "1000000000")
+    tally.check("a day and more off is asked about", status == 2 and "Set the clock to 2001-09-09" in err, f"{status} {err}")
+    tally.check("an hour is not", ctl.run("set-time", str(int(time.time()) - 3600))[0] == 0)
+    tally.check("set-time with a date", ctl.run("set-time", "2026-11-22T10:00:00.5+01:00", "--yes")[0] == 0)
     tally.check("a stamp arrives to the digit", "1795338000.5" in meter.read_log(), meter.read_log()[-500:])
     tally.check("set-time alone restarts NTP", "restarted" in ctl.run("set-time")[1])
     tally.check("set-time refuses nonsense", ctl.run("set-time", "tomorrow")[0] == 2)

@@ -44,8 +44,11 @@ fn main() -> ExitCode {
     let line = match Line::try_parse() {
         Ok(line) => line,
         Err(err) => {
-            let _ = err.print();
             let is_question = matches!(err.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion);
+            match !is_question && std::env::args_os().any(|it| it == "--json") {
+                true => Terminal::new(true, false, false).failure(&misuse(&err)),
+                false => drop(err.print()),
+            }
             return if is_question { ExitCode::SUCCESS } else { ExitCode::from(Kind::Usage.exit_code()) };
         }
     };
@@ -61,6 +64,14 @@ fn main() -> ExitCode {
             ExitCode::from(failure.kind.exit_code())
         }
     }
+}
+
+/// What clap has to say of a command line, in one sentence for a script.
+fn misuse(err: &clap::Error) -> Failure {
+    let text = err.render().to_string();
+    let first = text.trim_start_matches("error: ").split("\n\n").next().unwrap_or_default();
+    let words: Vec<&str> = first.split_whitespace().collect();
+    Failure::new(Kind::Usage, words.join(" ")).hint("See meterctl --help.")
 }
 
 fn run(line: &Line, terminal: &Terminal) -> Result<(), Failure> {

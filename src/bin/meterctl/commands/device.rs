@@ -15,6 +15,9 @@ use crate::watch;
 /// How long a meter that needs a reboot after an update is given to begin one by itself.
 const OWN_REBOOT: Duration = Duration::from_secs(5);
 
+/// Seconds between the time that a clock is set to and this computer's that need no question.
+const MAX_SHIFT: i64 = 86_400;
+
 /// `set-time`
 pub fn set_time(session: &mut Session, when: Option<&str>) -> Result<(), Failure> {
     let stamp = match when {
@@ -25,7 +28,14 @@ pub fn set_time(session: &mut Session, when: Option<&str>) -> Result<(), Failure
             Some(Moment::now())
         }
         Some(text) => {
-            Some(Moment::parse(text).map_err(|why| Failure::new(Kind::Usage, format!("{text:?} is {why}.")))?)
+            let stamp = Moment::parse(text).map_err(|why| Failure::new(Kind::Usage, format!("{text:?} is {why}.")))?;
+            // Rows that a meter writes under a wrong time are not easily got rid of.
+            if MAX_SHIFT < (stamp.seconds - Moment::now().seconds).abs() {
+                let when = shown(stamp.seconds);
+                let question = format!("Set the clock to {when}? That is more than a day from this computer's.");
+                session.terminal.confirm(&question)?;
+            }
+            Some(stamp)
         }
     };
     let body = stamp.map_or(Value::Null, |it| json!(it.to_string()));
