@@ -78,6 +78,8 @@ def judge_unit(tally, scratch):
     said = run("systemd-analyze", "verify", unit)
     tally.check("systemd-analyze verifies the unit", said.returncode == 0 and not said.stderr, said.stderr)
     said = run("systemd-analyze", "security", "--offline=yes", f"--threshold={EXPOSURE}", unit)
+    # What `run_like_the_unit` does, and update_reboot.py with an installer at work.
+    tally.check("it signals the main process alone, not an installer", settings("KillMode") == ["process"])
     last = (said.stdout.strip() or said.stderr).splitlines()[-1]
     print("figure: exposure of the systemd unit", re.search(r"[\d.]+ \w+", last)[0])
     tally.check(f"its exposure is at most {EXPOSURE / 10}", said.returncode == 0, last)
@@ -125,6 +127,7 @@ def run_like_the_unit(tally):
     tally.check("it changes the database", meter.finish(reply["token"])["done"], reply)
     health = run(BINARY, "health", "--config", meter.config)
     tally.check("it is healthy", health.returncode == 0, health.stderr)
+    # Its main process alone, as the unit's KillMode has it.
     subprocess.run(["kill", *worker], check=True)
     tally.check("it stops when it is told to", meter.process.wait(timeout=30) == 0, meter.read_log())
     with open(calls) as file:
