@@ -170,6 +170,13 @@ def https(tally, folder):
         status, out, err = ctl.run("whoami", "--cacert", files[0])
         tally.check("https: a named one is trusted", status == 0 and "save" in out, err)
         tally.check("https: or none is verified", ctl.run("whoami", "--insecure")[0] == 0)
+        meter.delays = [60]
+        process = ctl.start("zero", "--yes", "--cacert", files[0])
+        waits = wait_for(lambda: any(path == "/cmd/db" for path, _ in meter.seen))
+        process.send_signal(signal.SIGINT)
+        begun = time.monotonic()
+        seen = waits and process.wait(90) == 130 and time.monotonic() - begun < 10
+        tally.check("https: Ctrl-C is seen while a command works", seen and "look before" in process.output(), process.output())
         status, _, err = ctl.run("whoami", "--cacert", files[1])
         tally.check("https: a file without a certificate is named", status == 6 and "meter.key" in err, err)
     return [ctl]
