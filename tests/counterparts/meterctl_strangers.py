@@ -121,8 +121,20 @@ def slow(tally, folder):
             tally.check("slow: which can be resumed", status == 0, err)
         return ctl
 
+    def fronted():
+        with LaxMeter() as meter:
+            meter.times_out = True
+            ctl = Ctl(meter.url)
+            status, _, err = ctl.run(*restore)
+            once = status == 4 and len(data(meter)) == 1 and "--resume goes on there" in err
+            tally.check("slow: nor is it sent again for a web server in front", once, f"{status} {len(data(meter))} {err}")
+            meter.times_out = False
+            status, _, err = ctl.run(*restore, "--resume")
+            tally.check("slow: but when that is asked for", status == 0, err)
+        return ctl
+
     with ThreadPoolExecutor() as pool:
-        return [it.result() for it in [pool.submit(part) for part in (patient, other, impatient, left)]]
+        return [it.result() for it in [pool.submit(part) for part in (patient, other, impatient, left, fronted)]]
 
 
 def rest(tally, ctl, meter):

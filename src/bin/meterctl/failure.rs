@@ -16,6 +16,8 @@ pub enum Kind {
     Login,
     /// The meter did not answer, for as long as it was waited for.
     Unreachable,
+    /// A web server in front took the request, and waited for the meter in vain: it may still be at work on it.
+    Silent,
     /// The meter has not what the command needs.
     Lacking,
     /// A file cannot be used.
@@ -52,7 +54,7 @@ impl Kind {
             Kind::Failed => 1,
             Kind::Usage => 2,
             Kind::Login => 3,
-            Kind::Unreachable => 4,
+            Kind::Unreachable | Kind::Silent => 4,
             Kind::Lacking => 5,
             Kind::File => 6,
             Kind::Differs => 7,

@@ -30,8 +30,11 @@ pub fn busy(reply: &Reply) -> Option<Failure> {
                 .hint("Nothing was done; try again a little later."),
         ),
         502 | 504 => Some(
-            Failure::new(Kind::Unreachable, format!("The web server in front gets no answer from the meter: {said}"))
-                .hint("The command may have been carried out all the same: look before you send it again."),
+            Failure::new(
+                if reply.status == 504 { Kind::Silent } else { Kind::Unreachable },
+                format!("The web server in front gets no answer from the meter: {said}"),
+            )
+            .hint("The command may have been carried out all the same: look before you send it again."),
         ),
         _ => None,
     }
@@ -121,7 +124,9 @@ mod tests {
             (404, r#"{"error":"no such resource"}"#, Some(Kind::Lacking)),
             (404, "<html>", Some(Kind::Lacking)),
             (501, "", Some(Kind::Lacking)),
+            (502, "<html>", Some(Kind::Unreachable)),
             (503, "", Some(Kind::Unreachable)),
+            (504, "<html>", Some(Kind::Silent)),
         ] {
             let got = judge("/cmd/db", reply(status, body)).err().map(|it| it.kind);
             assert_eq!(got, kind, "{status} {body}");

@@ -108,7 +108,9 @@ impl<'a> Session<'a> {
         let mut is_down = false;
         loop {
             match attempt(self) {
-                Err(failure) if failure.kind == Kind::Unreachable && begun.elapsed() < self.patience => {
+                Err(failure)
+                    if matches!(failure.kind, Kind::Unreachable | Kind::Silent) && begun.elapsed() < self.patience =>
+                {
                     if !is_down {
                         self.terminal.note(&format!("{} Still trying.", failure.text));
                     }
@@ -116,7 +118,7 @@ impl<'a> Session<'a> {
                     interrupt::sleep(PAUSE)?;
                 }
                 res => {
-                    if is_down && !matches!(&res, Err(it) if it.kind == Kind::Unreachable) {
+                    if is_down && !matches!(&res, Err(it) if matches!(it.kind, Kind::Unreachable | Kind::Silent)) {
                         let gone = begun.elapsed().as_secs_f64();
                         self.terminal.note(&format!("The meter answers again, after {gone:.0} s."));
                     }
@@ -124,6 +126,17 @@ impl<'a> Session<'a> {
                 }
             }
         }
+    }
+
+    /// The same for rows: a meter that has them may be at work on them, and gets them once.
+    pub fn until_taken(
+        &mut self,
+        mut attempt: impl FnMut(&mut Self) -> Result<Value, Failure>,
+    ) -> Result<Value, Failure> {
+        self.patiently(|session| match attempt(session) {
+            Err(failure) if failure.kind == Kind::Silent => Ok(Err(failure)),
+            res => res.map(Ok),
+        })?
     }
 
     /// Opens a long answer; `Err` also if the meter answers with an error in JSON.

@@ -53,7 +53,7 @@ pub fn send(session: &mut Session, plan: &Plan, journal: &mut Journal, key: &str
                 journal.go_back();
                 journal.keep(session, key);
                 // Whether the last chunk arrived is no question for anybody: it may be sent again.
-                let hint = failure.hint.filter(|_| failure.kind != Kind::Unreachable);
+                let hint = failure.hint.filter(|_| !matches!(failure.kind, Kind::Unreachable | Kind::Silent));
                 let failure = Failure { hint, ..failure };
                 return Err(failure
                     .hint(format!("{percent} % are restored; the same command with --resume goes on there.{spike}")));
@@ -129,7 +129,7 @@ fn take_off(
     let body = plan.body(chunk, more_chunks);
     let mut attempts = 0;
     let mut upload = |session: &mut Session| {
-        session.patiently(|session| {
+        session.until_taken(|session| {
             attempts += 1;
             bar.says("sending");
             session.request(Request {

@@ -37,8 +37,8 @@ fn bridge(session: &mut Session, plan: &Plan, seam: u64) -> Result<(), Failure> 
             continue;
         }
         let body = plan.body(&chunk, false);
-        let reply =
-            session.patiently(|it| it.request(Request { within: 120, ..Request::post("/cmd/db", body.as_bytes()) }))?;
+        let reply = session
+            .until_taken(|it| it.request(Request { within: 120, ..Request::post("/cmd/db", body.as_bytes()) }))?;
         if let Begun::Token { token, is_ok } = Begun::of(&reply) {
             match watch::follow(session, "seams", &token, |_, _| {}) {
                 Ok(status) => status.check()?,
