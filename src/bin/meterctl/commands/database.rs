@@ -156,9 +156,12 @@ fn next_above(session: &mut Session, wanted: &Wanted) -> Result<Option<i64>, Fai
     let mut rows = Readback::open(session, None)?;
     let mut nearest = vec![None; rows.backup().registers.len()];
     let bar = session.terminal.bar("backup", Unit::Rows, 0);
-    let mut row = Row::default();
+    let (mut row, mut looked_at) = (Row::default(), 0u64);
     while rows.next_row(session, &mut row)? && to < row.ts {
-        bar.says(&format!("looking for its end, back to {}", shown(row.ts)));
+        looked_at += 1;
+        if looked_at.is_multiple_of(512) {
+            bar.says(&format!("looking for its end, back to {}", shown(row.ts)));
+        }
         for (nearest, _) in nearest.iter_mut().zip(&row.fields).filter(|(_, field)| field.is_some()) {
             *nearest = Some(row.ts);
         }
