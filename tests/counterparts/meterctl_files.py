@@ -107,12 +107,12 @@ def written(tally, meter, ctl, folder):
 
 def unread(tally, ctl):
     """Whoever reads may have had enough, which is no mistake of anybody's."""
-    for command, reader in (("backup --out -", "head -1"), ("man", "true"), ("--json whoami", "true")):
-        pipe = f"{shlex.quote(METERCTL)} {command} | {{ {reader} >{ctl.dir}/head; exec <&-; }}; echo ${{PIPESTATUS[0]}}"
+    for command in ("backup --out -", "man", "--json whoami"):
+        # The reader is gone before anything is written.
+        pipe = f"{{ sleep 0.3; {shlex.quote(METERCTL)} {command}; }} | true; echo ${{PIPESTATUS[0]}}"
         done = subprocess.run(["bash", "-c", pipe], capture_output=True, text=True, env=ctl.env)
-        # What fits into the pipe before it closes is written.
-        quiet = not done.stderr and done.stdout in ("141\n", "0\n")
-        tally.check(f"{command} | {reader} is quiet", quiet, f"{done.stdout} {done.stderr}")
+        quiet = not done.stderr and done.stdout == "141\n"
+        tally.check(f"{command} without a reader is quiet", quiet, f"{done.stdout} {done.stderr}")
 
 
 def run(tally, folder):
