@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use crossbeam_channel::{Sender, bounded, select};
+use crossbeam_channel::{Receiver, Sender, bounded, select};
 use sha2::{Digest, Sha256};
 use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::{Handle, Signals};
@@ -128,9 +128,11 @@ pub fn run(
     reload: &dyn Fn() -> Result<Config, Failure>,
 ) -> Result<(), Failure> {
     let mut ground = Ground::lay(config, settings)?;
+    // For as long as the process lives, so that no signal is lost while a bench meter plays a reboot.
+    let (events, inbox) = bounded::<Event>(16);
+    let signals = forward_signals(ground.signals.take().map_or_else(take_signals, Ok)?, events.clone())?;
     loop {
-        let signals = ground.signals.take().map_or_else(take_signals, Ok)?;
-        match serve(config, &mut ground, signals, reload)? {
+        match serve(config, &mut ground, &events, &inbox, reload)? {
             End::Stopped => break,
             // Clients of a bench meter find it again where it was.
             End::Restarted => {
@@ -139,6 +141,7 @@ pub fn run(
             }
         }
     }
+    signals.close();
     // Where it may not be removed, the next start uses it again.
     let _ = std::fs::remove_dir(&ground.run_dir);
     Ok(())
@@ -159,11 +162,10 @@ fn boot_id(config: &Config) -> io::Result<String> {
 fn serve(
     config: &Config,
     ground: &mut Ground,
-    signals: Signals,
+    events: &Sender<Event>,
+    inbox: &Receiver<Event>,
     reload: &dyn Fn() -> Result<Config, Failure>,
 ) -> Result<End, Failure> {
-    let (events, inbox) = bounded::<Event>(16);
-    let signals = forward_signals(signals, events.clone())?;
     let fatal = {
         let events = events.clone();
         move |text: String| drop(events.try_send(Event::Fatal(text)))
@@ -173,7 +175,7 @@ fn serve(
     // Before anything else in the folder is read: one that a newer version has written is not for this one.
     schema::open(&database_path(config)).map_err(|err| format!("{}: {err}", config.state_dir.display()))?;
     let password = if config.bench { bench::prepare(config)? } else { None };
-    let app = Arc::new(open(config, ground, &events, Arc::clone(&fatal))?);
+    let app = Arc::new(open(config, ground, events, Arc::clone(&fatal))?);
     let handler = {
         let app = Arc::clone(&app);
         Arc::new(move |request: &mut http::Request| api::handle(&app, request))
@@ -189,7 +191,6 @@ fn serve(
     let listeners = ground.listeners.as_ref().ok_or("the listeners are closed")?;
     let gate = gate::start(listeners, &config.limits, &quick, &slow, &probe, verify)?;
     bench::announce(&app, gate.local_addrs(), password.as_deref());
-    drop(events);
 
     let gate_ended = gate.ended();
     let mut missed = 0;
@@ -208,7 +209,7 @@ fn serve(
                 Ok(Event::Child) => {}
                 Ok(Event::Stop) | Err(_) => break Ok(End::Stopped),
                 Ok(Event::Fatal(text)) => break Err(text.into()),
-                Ok(Event::GoDown(_lock)) => break power::go_down(&app, &inbox).map(|down| match down {
+                Ok(Event::GoDown(_lock)) => break power::go_down(&app, inbox).map(|down| match down {
                     Down::Stopped => End::Stopped,
                     Down::Played => End::Restarted,
                 }),
@@ -238,7 +239,6 @@ fn serve(
     gate.stop();
     http.stop();
     app.store.stop();
-    signals.close();
     res
 }
 
