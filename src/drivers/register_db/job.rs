@@ -18,7 +18,7 @@ pub enum Plan {
     Zero(ZeroPlan),
     /// Fill positive-only registers.
     Split(SplitPlan),
-    /// Put old rows together; age counts from the row that has so many younger ones ([`SETTLED`] in service).
+    /// Put old rows together; age counts from the row that has so many younger ones ([`SETTLED`](super::SETTLED) in service).
     Retention(usize),
 }
 
