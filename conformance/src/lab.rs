@@ -1,12 +1,15 @@
 //! Sends for the areas and records all of it. Every request passes the guard of `danger`, the rate limit and the login;
 //! one connection at a time. It judges nothing.
 
+mod leave;
 pub mod operation;
 mod raw;
 
 use std::fmt;
 use std::fs::{self, File};
 use std::io::Read;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -32,6 +35,8 @@ pub enum Stop {
     Skip(String),
     /// The meter stopped answering.
     Gone(String),
+    /// The tester ended the run by a signal.
+    Ended,
     /// An area tried to send what was not allowed. That is a mistake in this program.
     Forbidden(String),
 }
@@ -40,6 +45,7 @@ impl fmt::Display for Stop {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Stop::Skip(why) | Stop::Gone(why) | Stop::Forbidden(why) => f.write_str(why),
+            Stop::Ended => f.write_str("ended by a signal"),
         }
     }
 }
@@ -62,6 +68,10 @@ pub struct Lab<'a> {
     token: Option<(String, Instant)>,
     /// Whether silence is expected, because the meter was told to go down.
     going_down: bool,
+    /// Whether the tester wants it to end.
+    ended: Arc<AtomicBool>,
+    /// Whether what is sent puts something back, which is done even then.
+    putting_back: bool,
 }
 
 impl<'a> Lab<'a> {
@@ -86,6 +96,8 @@ impl<'a> Lab<'a> {
             timeout: options.timeout,
             token: None,
             going_down: false,
+            ended: Arc::default(),
+            putting_back: false,
         }
     }
 
@@ -93,6 +105,11 @@ impl<'a> Lab<'a> {
     pub fn enter(&mut self, area: &'static str) {
         self.area = area;
         self.going_down = false;
+    }
+
+    /// The area that is played.
+    pub fn area(&self) -> &'static str {
+        self.area
     }
 
     /// The tester's value for a parameter of this area.
@@ -126,6 +143,13 @@ impl<'a> Lab<'a> {
     /// Keeps what was learned otherwise.
     pub fn fact(&mut self, name: &str, value: impl Into<Value>) {
         self.transcript.facts.insert(format!("{}/{name}", self.area), value.into());
+    }
+
+    /// The last exchange is recorded under another label.
+    fn rename_last(&mut self, label: &str) {
+        if let Some(last) = self.transcript.exchanges.last_mut() {
+            last.label = label.into();
+        }
     }
 
     /// Silence is no fault of the meter from now on, or is one again.
@@ -268,6 +292,7 @@ impl<'a> Lab<'a> {
     }
 
     fn guard(&self, bytes: &[u8]) -> Result<(), Stop> {
+        self.go_on()?;
         let Some(class) = classes_of(bytes).into_iter().find(|it| !self.options.allowed.contains(it)) else {
             return Ok(());
         };

@@ -160,7 +160,12 @@ impl Options {
 
     /// Whether a rule is to be judged.
     pub fn chooses_rule(&self, rule: &Rule) -> bool {
-        let named = |list: &[String]| list.iter().any(|it| rule.id.starts_with(it.as_str()));
+        self.chooses_id(rule.id)
+    }
+
+    /// Whether the rule of this id is to be judged.
+    pub fn chooses_id(&self, id: &str) -> bool {
+        let named = |list: &[String]| list.iter().any(|it| id.starts_with(it.as_str()));
         (self.only.is_empty() || named(&self.only)) && !named(&self.skip)
     }
 }

@@ -6,12 +6,14 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use crate::catalogue::Param;
 use crate::evidence::{Evidence, refusal, status};
 use crate::http::Request;
 use crate::lab::operation::token_of;
 use crate::lab::{Lab, Stop};
+use crate::session::Credentials;
 use crate::transcript::{Exchange, forms};
-use crate::verdict::Finding;
+use crate::verdict::{Finding, Rule};
 
 /// Bodies that a command must refuse: the name with which each is recorded, and its text.
 pub type Bodies = &'static [(&'static str, &'static str)];
@@ -20,14 +22,52 @@ pub type Bodies = &'static [(&'static str, &'static str)];
 pub const MALFORMED: Bodies =
     &[("empty", ""), ("cut-off", "{\"action\":"), ("array", "[]"), ("string", "\"x\""), ("two", "{}{}")];
 
-/// Sends a body that would be obeyed without a login and with one that means nothing, and by two other methods.
+/// Sends a body that would be obeyed without a login, with one that means nothing and with that of a user who may not, and
+/// by two other methods.
 pub fn door(lab: &mut Lab<'_>, path: &str, right: &Value) -> Result<(), Stop> {
     lab.send("anonymous", &Request::post(path, right).anonymous())?;
     lab.send("bad-token", &Request::post(path, right).token("bm8.bm8.bm8"))?;
+    as_limited(lab, &Request::post(path, right))?;
     lab.send("method/get", &Request::get(path))?;
     let put = Request { method: "PUT".into(), ..Request::post(path, right) };
     lab.send("method/put", &put)?;
     Ok(())
+}
+
+/// Sends a request, as `no-right`, with the login of the user without the right to save, if the tester named one and the
+/// area's rule about that was chosen.
+pub fn as_limited(lab: &mut Lab<'_>, request: &Request) -> Result<Option<Exchange>, Stop> {
+    let file = lab.param(LIMITED_PASSWORD.name).and(lab.param(LIMITED_USER.name));
+    let (Some(user), true) = (file.map(str::to_string), lab.chooses(|it| it.owes == LIMITED_OWES)) else {
+        return Ok(None);
+    };
+    let password = lab.secret(LIMITED_PASSWORD.name)?.unwrap_or_default();
+    match lab.login_as(&Credentials { user, password }, "limited") {
+        Ok(token) => lab.send("no-right", &request.clone().token(&token)).map(Some),
+        // That user's login is the business of another area.
+        Err(Stop::Skip(_)) => Ok(None),
+        Err(stop) => Err(stop),
+    }
+}
+
+/// The user whom every command that is tried has to refuse.
+pub const LIMITED_USER: Param = Param {
+    name: "auth.limited-user",
+    meaning: "A user without the right to save; every command that is tried has to refuse this user, too.",
+};
+/// See [`LIMITED_USER`].
+pub const LIMITED_PASSWORD: Param =
+    Param { name: "auth.limited-password-file", meaning: "That user's password, the file's first line." };
+const LIMITED_OWES: &str = "The command of a user who may not save is refused with 401, or with 403.";
+
+/// The rule of a command's area about the user of [`as_limited`].
+pub const fn limited(id: &'static str) -> Rule {
+    Rule::must(id, "cmd-api: /cmd; WebAPI §11 row 15", LIMITED_OWES, |ev| match ev.get("no-right") {
+        Err(_) if ev.get("anonymous").is_ok() => {
+            Err(Finding::NoEvidence(format!("needs --with {}=... and its login", LIMITED_USER.name)))
+        }
+        _ => refusal::no_right(ev, "no-right"),
+    })
 }
 
 /// Sends bodies, each as `bad/NAME`. One that is taken all the same is followed to its end within `time`.

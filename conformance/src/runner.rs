@@ -1,6 +1,10 @@
 //! A run: what is chosen is announced, played, and judged. Replaying a transcript is the same without the playing.
 
 use std::io::{self, IsTerminal, Write};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 use crate::catalogue::{Area, areas};
 use crate::danger::Class;
@@ -28,12 +32,16 @@ pub fn play(options: &Options) -> Result<Transcript, String> {
 
 fn play_all(chosen: &[&'static Area], options: &Options) -> Result<Transcript, String> {
     let mut lab = Lab::new(options);
+    lab.end_with(ends_by_signal()?);
     for (number, area) in chosen.iter().enumerate() {
         progress(options, &format!("[{}/{}] {}", number + 1, chosen.len(), area.name));
         lab.enter(area.name);
         match (area.play)(&mut lab) {
             Ok(()) => {}
             Err(Stop::Forbidden(what)) => return Err(format!("stopped by the guard: {what}")),
+            Err(Stop::Ended) => {
+                return Err("ended by a signal; what had been changed was put back where nothing else is said".into());
+            }
             Err(Stop::Skip(why)) => {
                 lab.transcript.stopped.insert(area.name.into(), why);
             }
@@ -52,6 +60,16 @@ fn play_all(chosen: &[&'static Area], options: &Options) -> Result<Transcript, S
         return Err(format!("{} never answered: {}", options.url, first.answer_text()));
     }
     Ok(lab.transcript.sealed())
+}
+
+/// A flag that a signal sets; the second signal ends the program at once.
+fn ends_by_signal() -> Result<Arc<AtomicBool>, String> {
+    let flag = Arc::new(AtomicBool::new(false));
+    for signal in [SIGINT, SIGTERM, SIGHUP] {
+        let at_once = signal_hook::flag::register_conditional_shutdown(signal, 2, Arc::clone(&flag));
+        at_once.and_then(|_| signal_hook::flag::register(signal, Arc::clone(&flag))).map_err(|err| err.to_string())?;
+    }
+    Ok(flag)
 }
 
 /// Judges a transcript by the rules that were chosen. What was not allowed is not tested.

@@ -96,6 +96,16 @@ pub enum Finding {
     NoEvidence(String),
 }
 
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Finding::Kept => f.write_str("as it should be"),
+            Finding::Quirk(why) | Finding::NoEvidence(why) => f.write_str(why),
+            Finding::Broken { sent, came } => write!(f, "{sent} => {came}"),
+        }
+    }
+}
+
 /// What the report says of a rule.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mark {

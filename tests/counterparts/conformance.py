@@ -30,6 +30,7 @@ NOT_TESTED = (
     ("no command gave a token", "a bench has neither WLAN nor HomePlug"),
     ("needs --with wlan.", "a bench has no WLAN"),
     ("needs --with homeplug.", "a bench has no HomePlug"),
+    ("/sys/version does not show which firmware runs", "a bench has no firmware of its own"),
 )
 
 
@@ -86,6 +87,7 @@ class Bench:
             "db.to": str(dawn + 2400),
             "db.regs": "0,1,2",
             "db.net-register": "0",
+            "db.folder": self.folder,
             "update.folder": self.publisher.root,
             "update.port": str(self.update_port),
             "update.allow-version": "1.1",

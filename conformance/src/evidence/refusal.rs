@@ -11,6 +11,16 @@ pub fn unauthorized(ev: &Evidence<'_>, labels: &[&str]) -> Result<Finding, Findi
     Ok(Finding::Kept)
 }
 
+/// A user without the right: 401 with what it needs, or 403 with `error`.
+pub fn no_right(ev: &Evidence<'_>, label: &str) -> Result<Finding, Finding> {
+    let it = ev.get(label)?;
+    if it.reply()?.status != 403 {
+        return it.unauthorized();
+    }
+    it.error()?;
+    Ok(Finding::Quirk("a missing right is a 403, where the documents know 401 only".into()))
+}
+
 /// A method that the command does not have: any refusal, 405 as HTTP has it.
 pub fn wrong_methods(ev: &Evidence<'_>, labels: &[&str]) -> Result<Finding, Finding> {
     let mut note = None;

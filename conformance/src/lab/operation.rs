@@ -34,7 +34,22 @@ impl Lab<'_> {
     pub fn follow(&mut self, label: &str, token: &str, time: Duration) -> Result<Option<Map<String, Value>>, Stop> {
         let until = Instant::now() + time;
         for number in 1.. {
-            let poll = self.poll(&format!("{label}/poll/{number}"), token)?;
+            let poll = match self.poll(&format!("{label}/poll/{number}"), token) {
+                // There is no login while it is away.
+                Err(Stop::Skip(_)) if self.going_down && Instant::now() < until => {
+                    thread::sleep(POLL);
+                    continue;
+                }
+                poll => poll?,
+            };
+            let away = poll.answer.as_ref().map_or(true, |it| [401, 503].contains(&it.status));
+            if self.going_down && away && Instant::now() < until {
+                // A meter that starts anew is not there for a while, and wants another login then.
+                self.rename_last(&format!("{label}/away/{number}"));
+                self.forget_login();
+                thread::sleep(POLL);
+                continue;
+            }
             let Some(status) = status_of(&poll) else { return Ok(None) };
             if is_over(&status) {
                 self.transcript.exchanges.push(Exchange { label: format!("{label}/end"), ..poll });
@@ -48,9 +63,14 @@ impl Lab<'_> {
         Ok(None)
     }
 
+    /// The last exchange of that label in this area.
+    pub fn last(&self, label: &str) -> Option<&Exchange> {
+        self.transcript.exchanges.iter().rev().find(|it| it.area == self.area && it.label == label)
+    }
+
     /// The token that the command of that label in this area was given.
     pub fn last_token(&self, label: &str) -> Option<String> {
-        token_of(self.transcript.exchanges.iter().rev().find(|it| it.area == self.area && it.label == label)?)
+        self.last(label).and_then(token_of)
     }
 
     /// One look at a token's status.

@@ -8,6 +8,9 @@ use super::{Lab, Stop, wall};
 use crate::http::{Connection, Request};
 use crate::transcript::Exchange;
 
+/// So often a long wait looks whether the tester still wants it.
+const SLICE: Duration = Duration::from_millis(200);
+
 impl Lab<'_> {
     /// Sends pieces of one request on a connection of its own, with a pause after each but the last. A pause ends when the
     /// meter speaks; the fact `label/spoke` says behind which piece it first did, 0 if only behind the last.
@@ -77,7 +80,11 @@ impl Lab<'_> {
             let why = format!("needs --max-wait of at least {}", time.as_secs_f64().ceil());
             return Err(Stop::Skip(why));
         }
-        thread::sleep(time);
+        let until = Instant::now() + time;
+        while Instant::now() < until {
+            self.go_on()?;
+            thread::sleep(SLICE.min(until.saturating_duration_since(Instant::now())));
+        }
         Ok(())
     }
 }

@@ -10,6 +10,7 @@ mod login;
 mod outward;
 mod power;
 mod refusals;
+mod rights;
 mod status;
 mod sys;
 mod update;
@@ -77,6 +78,7 @@ pub fn all() -> Vec<&'static Mutant> {
         db::MUTANTS,
         file::MUTANTS,
         clock::MUTANTS,
+        rights::MUTANTS,
         outward::MUTANTS,
         update::MUTANTS,
     ];

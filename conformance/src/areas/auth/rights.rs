@@ -5,9 +5,10 @@ use serde_json::{Value, json};
 
 use crate::catalogue::{Area, Param};
 use crate::danger::Class;
-use crate::evidence::Evidence;
+use crate::evidence::refusal::no_right;
 use crate::http::Request;
 use crate::lab::{Lab, Stop};
+use crate::refusals::{LIMITED_PASSWORD, LIMITED_USER};
 use crate::session::Credentials;
 use crate::transcript::Exchange;
 use crate::verdict::{Finding, Rule};
@@ -18,8 +19,8 @@ pub const AREA: Area = Area {
     class: Class::Safe,
     touches: "asks for rights; cancels nothing and clears the web cache as a user who may not",
     params: &[
-        Param { name: "auth.limited-user", meaning: "A user without the right to save." },
-        Param { name: "auth.limited-password-file", meaning: "That user's password, the file's first line." },
+        LIMITED_USER,
+        LIMITED_PASSWORD,
         Param { name: "auth.local-user", meaning: "A user who may save from the meter's own subnet only." },
         Param { name: "auth.local-password-file", meaning: "That user's password, the file's first line." },
         Param { name: "auth.local-here", meaning: "yes if the suite runs in the meter's own subnet, else no." },
@@ -45,7 +46,7 @@ fn play(lab: &mut Lab<'_>) -> Result<(), Stop> {
         lab.send("local/cancel", &cancel().token(&token))?;
     }
 
-    let limited = named(lab, "auth.limited-user", "auth.limited-password-file")?;
+    let limited = named(lab, LIMITED_USER.name, LIMITED_PASSWORD.name)?;
     let token = lab.login_as(&limited, "limited")?;
     lab.send("limited/rights", &Request::get("/auth/rights").token(&token))?;
     lab.send("limited/cancel", &cancel().token(&token))?;
@@ -156,16 +157,6 @@ fn rights(it: &Exchange) -> Result<Vec<String>, Finding> {
     let list = it.success()?.get("rights").and_then(Value::as_array).cloned();
     let strings = list.and_then(|it| it.iter().map(|it| it.as_str().map(str::to_string)).collect::<Option<Vec<_>>>());
     strings.ok_or_else(|| it.broken("`rights` must be an array of strings"))
-}
-
-/// 401 with what it needs, or 403 with `error`.
-fn no_right(ev: &Evidence<'_>, label: &str) -> Result<Finding, Finding> {
-    let it = ev.get(label)?;
-    if it.reply()?.status != 403 {
-        return it.unauthorized();
-    }
-    it.error()?;
-    Ok(Finding::Quirk("a missing right is a 403, where the documents know 401 only".into()))
 }
 
 #[cfg(test)]

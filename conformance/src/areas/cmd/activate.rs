@@ -283,6 +283,7 @@ const RULES: &[Rule] = &[
         "The password that the provider gave is in no answer of the meter.",
         refusals::keeps_secrets,
     ),
+    refusals::limited("cmd/activate/26"),
 ];
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ use crate::danger::Class;
 use crate::evidence::refusal;
 use crate::http::Request;
 use crate::lab::{Lab, Stop};
+use crate::refusals;
 use crate::verdict::{Finding, Rule};
 
 /// `"web_cache"`, to the byte.
@@ -46,6 +47,7 @@ fn play_web_cache(lab: &mut Lab<'_>) -> Result<(), Stop> {
 
 fn play(lab: &mut Lab<'_>) -> Result<(), Stop> {
     lab.send("anonymous", &Request::post(PATH, &json!("excess")).anonymous())?;
+    refusals::as_limited(lab, &Request::post(PATH, &json!("excess")))?;
     for (label, body) in [
         ("word/other", "\"excesses\""),
         ("word/capitals", "\"EXCESS\""),
@@ -63,6 +65,7 @@ fn play(lab: &mut Lab<'_>) -> Result<(), Stop> {
     }
     lab.send("method/get", &Request::get(PATH))?;
     lab.send("method/put", &Request::new("PUT", PATH).body("\"excess\""))?;
+    lab.go_beyond(&["01", "02", "03", "04", "05", "07", "08"])?;
     if lab.need("clear.excess")? != "yes" {
         return Err(Stop::Skip("clear.excess is not yes".into()));
     }
@@ -132,6 +135,7 @@ const RULES: &[Rule] = &[
         it.want(text.contains("excess") && text.contains("web_cache"), "the text does not say what there is")?;
         Ok(Finding::Kept)
     }),
+    refusals::limited("cmd/clear/08"),
 ];
 
 #[cfg(test)]

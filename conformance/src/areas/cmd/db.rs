@@ -14,6 +14,7 @@ use crate::danger::Class;
 use crate::evidence::refusal;
 use crate::http::Request;
 use crate::lab::{Lab, Stop};
+use crate::refusals;
 use crate::verdict::Rule;
 use window::{PARAMS, Window, unchanged};
 
@@ -32,6 +33,7 @@ fn traffic(lab: &mut Lab<'_>, window: &Window) -> Result<(), Stop> {
     let zero = window.zero(&window.regs);
     lab.send("anonymous", &Request::post(path, &zero).anonymous())?;
     lab.send("bad-token", &Request::post(path, &zero).token("e30.e30.AAAA"))?;
+    refusals::as_limited(lab, &Request::post(path, &zero))?;
     window.picture(lab, "after-unauthorized")?;
     lab.send("get", &Request::get(path))?;
     lab.send("put", &Request::new("PUT", path).header("Content-Type", "application/json").body(zero.to_string()))?;
@@ -151,4 +153,5 @@ const RULES: &[Rule] = &[
     Rule::must("cmd/db/16", CLAUSE, "After all of it the data are as they were.", |ev| {
         unchanged(ev, "original", "final")
     }),
+    refusals::limited("cmd/db/17"),
 ];

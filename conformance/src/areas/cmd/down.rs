@@ -9,6 +9,7 @@ use crate::evidence::{Evidence, status};
 use crate::http::{Fault, Request};
 use crate::lab::operation::{status_of, token_of};
 use crate::lab::{Lab, Stop};
+use crate::refusals;
 use crate::transcript::Exchange;
 use crate::verdict::Finding;
 
@@ -22,18 +23,46 @@ const PAUSE: Duration = Duration::from_millis(500);
 /// The documents' second between the reply and the way down, less what a tester's scheduler may take of it.
 const DELAY: f64 = 0.8;
 
-/// Sends what must not be obeyed: the command without a login, with a false one, and by two other methods. Then looks four
-/// times, as `still/1` and so on, over two seconds in which a meter that obeyed goes down.
-pub fn knock(lab: &mut Lab<'_>, path: &str, look: &Request) -> Result<(), Stop> {
+/// Sends what must not be obeyed: the command without a login, with a false one, as a user who may not, and by two other
+/// methods. Then looks four times, as `still/1` and so on, over two seconds in which a meter that obeyed goes down. One that
+/// did is waited for, and commanded no more.
+pub fn knock(lab: &mut Lab<'_>, path: &str, look: &Request, wait: Duration) -> Result<(), Stop> {
     lab.expect_down(true);
-    lab.send("anonymous", &Request::new("POST", path).anonymous())?;
-    lab.send("bad-token", &Request::new("POST", path).token("e30.e30.AAAA"))?;
-    lab.send("get", &Request::get(path))?;
-    lab.send("put", &Request::new("PUT", path).body("{}"))?;
+    let mut sent = vec![
+        lab.send("anonymous", &Request::new("POST", path).anonymous())?,
+        lab.send("bad-token", &Request::new("POST", path).token("e30.e30.AAAA"))?,
+        lab.send("get", &Request::get(path))?,
+        lab.send("put", &Request::new("PUT", path).body("{}"))?,
+    ];
+    sent.extend(refusals::as_limited(lab, &Request::new("POST", path))?);
     for number in 1..=4 {
         lab.wait(PAUSE);
-        lab.send(&format!("still/{number}"), look)?;
+        sent.push(lab.send(&format!("still/{number}"), look)?);
     }
+    let obeyed = |it: &Exchange| !it.label.starts_with("still/") && it.success().is_ok();
+    if sent.iter().any(|it| obeyed(it) || it.answer.is_err()) {
+        wait_until_up(lab, wait)?;
+        return Err(Stop::Skip("the meter obeyed what it had to refuse, so it was not commanded any more".into()));
+    }
+    lab.expect_down(false);
+    Ok(())
+}
+
+/// Waits for a meter that may be away to answer again, with looks as `up/1` and so on; the login is made anew.
+pub fn wait_until_up(lab: &mut Lab<'_>, wait: Duration) -> Result<(), Stop> {
+    lab.expect_down(true);
+    let begun = Instant::now();
+    let up = Request::get("/auth/unauthorized").anonymous();
+    for number in 1.. {
+        if answers(&lab.send_within(&format!("up/{number}"), &up, PING)?) {
+            break;
+        }
+        if wait < begun.elapsed() {
+            return Err(Stop::Gone(format!("the meter was not back within {} s", wait.as_secs())));
+        }
+        lab.wait(PAUSE);
+    }
+    lab.forget_login();
     lab.expect_down(false);
     Ok(())
 }

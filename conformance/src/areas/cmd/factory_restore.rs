@@ -8,6 +8,7 @@ use crate::evidence::backup::Backup;
 use crate::evidence::{Evidence, refusal};
 use crate::http::Request;
 use crate::lab::{Lab, Stop};
+use crate::refusals;
 use crate::session::Credentials;
 use crate::verdict::{Finding, Rule};
 
@@ -48,7 +49,8 @@ fn play(lab: &mut Lab<'_>) -> Result<(), Stop> {
     }
     lab.get("uptime/before", "/sys/uptime")?;
     lab.get("boot/before", "/sys/boot")?;
-    down::knock(lab, PATH, &Request::get("/auth/rights"))?;
+    down::knock(lab, PATH, &Request::get("/auth/rights"), wait)?;
+    lab.go_beyond(&["01", "02", "03", "14"])?;
     if !down::go_down(lab, &Request::post_bytes(PATH, "{}"), wait)? {
         return Err(Stop::Gone(format!("the meter was not back within {} s", wait.as_secs())));
     }
@@ -127,6 +129,7 @@ const RULES: &[Rule] = &[
         down::restarted(ev)
     }),
     Rule::must("cmd/factory-restore/13", CLAUSE, "Of the data that were recorded before, none are left.", wiped),
+    refusals::limited("cmd/factory-restore/14"),
 ];
 
 /// No row of the tester's data is there as it was. A meter that has no registers any more may well answer with an error.

@@ -2,6 +2,7 @@
 //! the powerline: whether the bridges talk to each other afterwards is the tester's to look at.
 
 use std::fs;
+use std::time::{Duration, Instant};
 
 use serde_json::json;
 
@@ -11,13 +12,14 @@ use crate::evidence::status;
 use crate::http::Request;
 use crate::lab::{Lab, Stop};
 use crate::refusals::{self, Bodies, MALFORMED};
-use crate::verdict::Rule;
+use crate::verdict::{Finding, Rule};
 
 /// See the module.
 pub const AREA: Area = Area {
     name: "cmd/homeplug",
     class: Class::Homeplug,
-    touches: "sends bodies that must be refused; sets the password of bridges if they are named",
+    touches: "sends bodies that must be refused, of which a meter that obeys them gives its own bridge a password from; \
+        sets the password of bridges if they are named",
     params: &[
         Param {
             name: TARGETS,
@@ -27,6 +29,10 @@ pub const AREA: Area = Area {
             name: PASSWORD,
             meaning: "a file whose first line is the password that these and the meter's bridge get.",
         },
+        Param {
+            name: LENGTHS_TOO,
+            meaning: "yes if they may have passwords of 4 and of 24 characters for a moment before that.",
+        },
     ],
     play,
     rules: RULES,
@@ -35,6 +41,13 @@ pub const AREA: Area = Area {
 const PATH: &str = "/cmd/homeplug";
 const TARGETS: &str = "homeplug.targets";
 const PASSWORD: &str = "homeplug.password-file";
+const LENGTHS_TOO: &str = "homeplug.lengths";
+/// Numbers of rules for which no bridge needs a password.
+const DOOR: &[&str] = &["01", "02", "03", "04", "05", "06", "07", "08", "09", "10", "11", "12", "13", "18"];
+/// Between two attempts to set a password.
+const AWAY: Duration = Duration::from_secs(2);
+const LEFT: &str = "the password of homeplug.password-file could not be set; the bridges of homeplug.targets and the \
+    meter's own may have another one, and have to be set by hand";
 
 // Nobody has these addresses: their first digits mark them as locally administered.
 const MISSING: Bodies = &[
@@ -117,21 +130,54 @@ fn play(lab: &mut Lab<'_>) -> Result<(), Stop> {
     }
     refusals::look_for_secrets(lab, AREA.name, &SECRETS);
     let (path, _) = (lab.need(TARGETS)?, lab.need(PASSWORD)?);
+    lab.go_beyond(DOOR)?;
     let targets = fs::read_to_string(path).map_err(|err| Stop::Skip(format!("--with {TARGETS}={path}: {err}")))?;
     let targets: Vec<_> = targets.lines().map(str::trim).filter(|it| !it.is_empty()).collect();
     let password = lab.secret(PASSWORD)?.unwrap_or_default();
     let mut secrets: Vec<_> = targets.iter().filter_map(|it| it.split_once('/')).map(|it| it.1).collect();
     secrets.push(&password);
     secrets.extend(SECRETS);
-    // The shortest and the longest first, so that in the end all have what the tester wanted.
-    for (label, password) in [("shortest", "Q7.s"), ("longest", "Q7 longest, 24 letters ~"), ("set", &password)] {
-        let body = json!({"action": "setpwd", "password": password, "targets": targets});
-        lab.operation(label, &Request::post(PATH, &body), time)?;
+    // The powerline may be the meter's only way out, and be away for a while after each change.
+    lab.expect_down(true);
+    let order =
+        |password: &str| Request::post(PATH, &json!({"action": "setpwd", "password": password, "targets": targets}));
+    let mut res = Ok(());
+    if lab.param(LENGTHS_TOO) == Some("yes") {
+        res = [("shortest", "Q7.s"), ("longest", "Q7 longest, 24 letters ~")]
+            .into_iter()
+            .try_for_each(|(label, password)| lab.operation(label, &order(password), time).map(drop));
     }
-    // The same once more changes nothing, and shows that the bridges still answer.
-    let body = json!({"action": "setpwd", "password": password, "targets": targets});
-    lab.operation("again", &Request::post(PATH, &body), time)?;
+    let set = lab.put_back(|lab| set(lab, &order(&password)));
+    if res.is_ok() && set.is_ok() {
+        // The same once more changes nothing, and shows that the bridges still answer.
+        res = lab.operation("again", &order(&password), time).map(drop);
+    }
+    lab.expect_down(false);
     refusals::look_for_secrets(lab, AREA.name, &secrets);
+    res.and(set)
+}
+
+/// Sets the tester's password, as `set`, and again, as `set/again/1` and so on, until it is set or the longest wait is over:
+/// bridges must not be left with another.
+fn set(lab: &mut Lab<'_>, order: &Request) -> Result<(), Stop> {
+    let (begun, wait) = (Instant::now(), lab.options.max_wait);
+    for number in 0.. {
+        let label = if number == 0 { "set".to_string() } else { format!("set/again/{number}") };
+        let end = lab.operation(&label, order, wait);
+        let replied = lab.last(&label).is_some_and(|it| it.success().is_ok());
+        let token = lab.last_token(&label).is_some();
+        match end {
+            Ok(None) if replied && !token => return Ok(()),
+            Ok(Some(end)) if replied && !end.contains_key("error") => return Ok(()),
+            Ok(_) | Err(Stop::Skip(_)) if begun.elapsed() < wait || number < 2 => lab.wait(AWAY),
+            Ok(_) => break,
+            Err(stop) => {
+                lab.warn(LEFT);
+                return Err(stop);
+            }
+        }
+    }
+    lab.warn(LEFT);
     Ok(())
 }
 
@@ -198,6 +244,9 @@ const RULES: &[Rule] = &[
         status::carried_out(ev, "set")
     }),
     Rule::must("cmd/homeplug/15", CLAUSE, "Passwords of 4 and of 24 characters are set.", |ev| {
+        if ev.get("set").is_ok() && ev.get("shortest").is_err() {
+            return Err(Finding::NoEvidence(format!("needs --with {LENGTHS_TOO}=yes")));
+        }
         status::carried_out(ev, "shortest")?;
         status::carried_out(ev, "longest")
     }),
@@ -210,6 +259,7 @@ const RULES: &[Rule] = &[
         "Where it gives a token, that and its statuses have the form clients need.",
         status::form,
     ),
+    refusals::limited("cmd/homeplug/18"),
 ];
 
 #[cfg(test)]
@@ -219,7 +269,6 @@ mod tests {
     use super::*;
     use crate::evidence::Evidence;
     use crate::evidence::testing::{broken, kept, transcript, untested};
-    use crate::verdict::Finding;
 
     fn check(rule: &str, answers: &[(&str, u16, &str)], expect: fn(Result<Finding, Finding>)) {
         let run = transcript(AREA.name, answers.iter().copied());

@@ -1,11 +1,12 @@
 //! /cmd/reboot: once, after it was refused to whoever may not.
 
-use super::down;
+use super::{down, update_install};
 use crate::catalogue::{Area, Param};
 use crate::danger::Class;
 use crate::evidence::{Evidence, refusal};
 use crate::http::Request;
 use crate::lab::{Lab, Stop};
+use crate::refusals;
 use crate::verdict::{Finding, Rule};
 
 /// See the module.
@@ -24,8 +25,9 @@ fn play(lab: &mut Lab<'_>) -> Result<(), Stop> {
     let wait = lab.seconds("reboot.wait", 120.0)?;
     lab.get("uptime/before", "/sys/uptime")?;
     lab.get("boot/before", "/sys/boot")?;
-    down::knock(lab, PATH, &Request::get("/auth/unauthorized").anonymous())?;
+    down::knock(lab, PATH, &Request::get("/auth/unauthorized").anonymous(), wait)?;
     lab.get("uptime/refused", "/sys/uptime")?;
+    lab.go_beyond(&["01", "02", "03", "14"])?;
     // Clients send nothing, {} or {} as text; one of them, so that all have their turn.
     let (form, request) = match lab.transcript.begun % 3 {
         0 => ("no body", Request::new("POST", PATH)),
@@ -38,6 +40,7 @@ fn play(lab: &mut Lab<'_>) -> Result<(), Stop> {
     }
     lab.get("uptime/after", "/sys/uptime")?;
     lab.get("boot/after", "/sys/boot")?;
+    lab.get("version/after", "/sys/version")?;
     down::look_at_operation(lab)
 }
 
@@ -74,7 +77,30 @@ const RULES: &[Rule] = &[
         "An operation from before has a status or is an error, never an empty answer.",
         down::operation,
     ),
+    refusals::limited("cmd/reboot/14"),
+    Rule::must(
+        "cmd/reboot/15",
+        "cmd-api: Update the meter, install",
+        "A version that was installed in this run is the one that runs after the reboot.",
+        updated,
+    ),
 ];
+
+/// /sys/version names the firmware that the last installation brought.
+fn updated(ev: &Evidence<'_>) -> Result<Finding, Finding> {
+    let after = ev.get("version/after")?;
+    let mut installs =
+        ev.everything().iter().filter(|it| it.area == update_install::AREA.name && it.label == "install");
+    let install = installs.next_back().filter(|it| it.success().is_ok());
+    let Some(asked) = install.and_then(update_install::version_of) else {
+        return Err(Finding::NoEvidence("nothing was installed in this run".into()));
+    };
+    let Some(runs) = update_install::firmware(after) else {
+        return Err(Finding::NoEvidence("/sys/version does not show which firmware runs".into()));
+    };
+    after.want(runs == asked, format!("{asked} was installed"))?;
+    Ok(Finding::Kept)
+}
 
 /// Two seconds after what was refused the meter is there and its uptime goes on.
 fn stays(ev: &Evidence<'_>) -> Result<Finding, Finding> {

@@ -304,6 +304,7 @@ const RULES: &[Rule] = &[
             _ => Err(Finding::NoEvidence("the meter did not connect to the device".into())),
         }
     }),
+    refusals::limited("cmd/test-remote/33"),
 ];
 
 #[cfg(test)]

@@ -10,6 +10,7 @@ use crate::danger::Class;
 use crate::evidence::{Evidence, refusal, status};
 use crate::http::Request;
 use crate::lab::{Lab, Stop, wall};
+use crate::refusals;
 use crate::transcript::Exchange;
 use crate::verdict::{Finding, Rule};
 
@@ -31,22 +32,41 @@ const SLACK: f64 = 1.0;
 
 fn play(lab: &mut Lab<'_>) -> Result<(), Stop> {
     let offset = lab.seconds("time.offset", 20.0)?;
+    let first = lab.get("time/before", "/sys/time")?;
     let res = traffic(lab, offset);
-    // Whatever became of it, the meter shows the tester's time.
-    lab.post("back", PATH, &json!(stamp(wall())))?;
-    lab.get("time/back", "/sys/time")?;
-    res
+    let back = lab.put_back(|lab| put_back(lab, &first));
+    res.and(back)
+}
+
+/// Whatever became of it, the meter shows the tester's time, unless its clock was never moved. The logins are new: those
+/// from before may have ended by the clock's new time.
+fn put_back(lab: &mut Lab<'_>, first: &Exchange) -> Result<(), Stop> {
+    lab.forget_login();
+    let found = lab.get("time/found", "/sys/time");
+    let steady = |it: &Exchange| Some((ahead(it).ok()? - ahead(first).ok()?).abs() <= SLACK + it.took);
+    if lab.last("set").is_none() && found.is_ok_and(|it| steady(&it) == Some(true)) {
+        return Ok(());
+    }
+    let mut set = |label: &str| {
+        lab.forget_login();
+        lab.post(label, PATH, &json!(stamp(wall()))).is_ok_and(|it| it.done().is_ok())
+    };
+    if !set("back") && !set("back/again") {
+        lab.warn("the clock could not be set to the tester's time again");
+    }
+    lab.forget_login();
+    lab.get("time/back", "/sys/time").map(drop)
 }
 
 const PATH: &str = "/cmd/set-time";
 
 fn traffic(lab: &mut Lab<'_>, offset: Duration) -> Result<(), Stop> {
-    lab.get("time/before", "/sys/time")?;
     // Two days ahead: nobody could take that for a clock that is a little off.
     let wrong = wall() + 2.0 * 86400.0;
     let good = json!(stamp(wrong));
     lab.send("anonymous", &Request::post(PATH, &good).anonymous())?;
     lab.send("bad-token", &Request::post(PATH, &good).token("e30.e30.AAAA"))?;
+    refusals::as_limited(lab, &Request::post(PATH, &good))?;
     lab.get("time/after-unauthorized", "/sys/time")?;
     lab.send("get", &Request::get(PATH))?;
     lab.send("put", &Request::new("PUT", PATH).header("Content-Type", "application/json").body(good.to_string()))?;
@@ -66,6 +86,7 @@ fn traffic(lab: &mut Lab<'_>, offset: Duration) -> Result<(), Stop> {
         lab.send(label, &Request::post_bytes(PATH, body))?;
     }
     lab.get("time/after-refused", "/sys/time")?;
+    lab.go_beyond(&["01", "02", "03", "04", "05", "06", "07", "08", "14", "16", "17"])?;
     lab.post("null", PATH, &Value::Null)?;
     lab.send("empty", &Request::new("POST", PATH))?;
     lab.get("time/after-null", "/sys/time")?;
@@ -140,6 +161,7 @@ const RULES: &[Rule] = &[
         close(set, ahead(set)?, offset)
     }),
     Rule::must("cmd/set-time/13", CLAUSE, "Set back, it shows the tester's time within a second.", |ev| {
+        ev.get("back")?;
         let back = ev.get("time/back")?;
         close(back, ahead(back)?, 0.0)
     }),
@@ -161,6 +183,7 @@ const RULES: &[Rule] = &[
         }
         Ok(Finding::Kept)
     }),
+    refusals::limited("cmd/set-time/17"),
 ];
 
 /// Seconds by which the meter's clock is ahead of the tester's, as this look at /sys/time shows it.

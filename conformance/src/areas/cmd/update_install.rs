@@ -5,14 +5,17 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use super::down;
 use crate::catalogue::{Area, Param};
-use crate::companions::update::{FOLDER, Mode, PORT, start};
+use crate::companions::update::{FOLDER, Mode, PORT, Server, start};
 use crate::companions::{ADDRESS, BIND};
 use crate::danger::Class;
 use crate::evidence::{Evidence, refusal, status, tokens};
 use crate::http::Request;
 use crate::lab::operation::token_of;
 use crate::lab::{Lab, Stop};
+use crate::refusals;
+use crate::transcript::Exchange;
 use crate::verdict::{Finding, Rule};
 
 /// See the module.
@@ -38,18 +41,28 @@ pub const AREA: Area = Area {
 
 const PATH: &str = "/cmd/update";
 
+/// Numbers of rules that need no installation to be begun, and of those that need only such as have to fail.
+const DOOR: &[&str] = &["01", "02", "03", "04", "05", "06", "07", "08", "28"];
+const FAILURES: &[&str] = &["21", "22", "23", "24", "27"];
+/// How long a meter may take from the end of an installation until it goes down for it.
+const MOMENT: Duration = Duration::from_secs(2);
+
+/// The body of an installation with another value for a member.
+type With<'a> = dyn Fn(&str, Value) -> Value + 'a;
+
 fn play(lab: &mut Lab<'_>) -> Result<(), Stop> {
     let version = lab.need("update.allow-version")?;
     let wait = lab.seconds("update.wait", 900.0)?;
     let server = start(lab)?;
     let install = json!({"action": "install", "target": "fw", "version": version});
-    let with = |name: &str, value: Value| {
+    let with: &With<'_> = &|name, value| {
         let mut body = install.clone();
         body[name] = value;
         body
     };
     lab.send("anonymous", &Request::post(PATH, &install).anonymous())?;
     lab.send("bad-token", &Request::post(PATH, &install).token("e30.e30.AAAA"))?;
+    refusals::as_limited(lab, &Request::post(PATH, &install))?;
     lab.send("get", &Request::get(PATH))?;
     let put = Request::new("PUT", PATH).header("Content-Type", "application/json").body(install.to_string());
     lab.send("put", &put)?;
@@ -69,21 +82,43 @@ fn play(lab: &mut Lab<'_>) -> Result<(), Stop> {
     if let Some(server) = &server {
         lab.fact("asked-refused", server.asked().len());
     }
+    let uninvited = ["anonymous", "bad-token", "no-right", "get", "put"].map(|it| lab.last_token(it));
+    if let Some(token) = uninvited.into_iter().flatten().next() {
+        lab.expect_down(true);
+        lab.follow("uninvited", &token, wait)?;
+        down::wait_until_up(lab, wait)?;
+        return Err(Stop::Skip("the meter obeyed what it had to refuse, so nothing else was installed".into()));
+    }
+    lab.go_beyond(DOOR)?;
+    failures(lab, server.as_ref(), with, wait)?;
+    lab.go_beyond(&[DOOR, FAILURES].concat())?;
+    deeds(lab, server.as_ref(), with, wait)
+}
+
+/// Installations that have to fail, each for its own reason.
+fn failures(lab: &mut Lab<'_>, server: Option<&Server>, with: &With<'_>, wait: Duration) -> Result<(), Stop> {
     let missing = format!("0.0.{}", lab.transcript.begun);
     lab.operation("missing", &Request::post(PATH, &with("version", json!(missing))), wait)?;
     let none = format!("none-{}", lab.random(8));
     lab.operation("no-branch", &Request::post(PATH, &with("branch", json!(none))), wait)?;
     if let Some(installed) = lab.param("update.installed-version") {
-        let mut again = with("version", json!(installed));
-        lab.operation("not-newer", &Request::post(PATH, &again), wait)?;
-        again["force"] = json!(true);
-        lab.operation("forced", &Request::post(PATH, &again), wait)?;
+        lab.operation("not-newer", &Request::post(PATH, &with("version", json!(installed))), wait)?;
     }
-    if let Some(server) = &server {
+    if let Some(server) = server {
+        let install = Request::post(PATH, &with("target", json!("fw")));
         server.set(Mode::Gone);
-        lab.operation("gone", &Request::post(PATH, &install), wait)?;
+        lab.operation("gone", &install, wait)?;
         server.set(Mode::Damaged);
-        lab.operation("damaged", &Request::post(PATH, &install), wait)?;
+        lab.operation("damaged", &install, wait)?;
+    }
+    Ok(())
+}
+
+/// Installations that do something: one that is cancelled, one by force, and the one that the tester allowed.
+fn deeds(lab: &mut Lab<'_>, server: Option<&Server>, with: &With<'_>, wait: Duration) -> Result<(), Stop> {
+    let install = with("target", json!("fw"));
+    lab.get("version/before", "/sys/version")?;
+    if let Some(server) = server {
         server.set(Mode::Slow);
     }
     let begun = lab.post("cancel", PATH, &install)?;
@@ -95,15 +130,30 @@ fn play(lab: &mut Lab<'_>) -> Result<(), Stop> {
         lab.post("cancel/command", "/cmd/cancel", &json!({"token": token}))?;
         lab.follow("cancel", &token, wait)?;
     }
-    if let Some(server) = &server {
+    if let Some(server) = server {
         server.set(Mode::Fine);
     }
-    let end = lab.operation("install", &Request::post(PATH, &install), wait)?;
-    if let (Some(_), Some(token)) = (end, lab.last_token("install")) {
+    if let Some(installed) = lab.param("update.installed-version") {
+        let mut again = with("version", json!(installed));
+        again["force"] = json!(true);
+        run(lab, "forced", &again, wait)?;
+    }
+    run(lab, "install", &install, wait)?;
+    lab.get("version/after", "/sys/version")?;
+    if let Some(token) = lab.last_token("install") {
         lab.wait(Duration::from_secs(1));
         lab.poll("later", &token)?;
     }
     Ok(())
+}
+
+/// An installation after which the meter may start anew of its own accord.
+fn run(lab: &mut Lab<'_>, label: &str, body: &Value, wait: Duration) -> Result<(), Stop> {
+    lab.expect_down(true);
+    lab.operation(label, &Request::post(PATH, body), wait)?;
+    // One that does so goes down a moment after it said that all is done.
+    lab.wait(MOMENT);
+    down::wait_until_up(lab, wait)
 }
 
 const CLAUSE: &str = "cmd-api: Update the meter, install";
@@ -171,9 +221,7 @@ const RULES: &[Rule] = &[
         "A token is a hexadecimal string of at least 32 digits.",
         tokens::form,
     ),
-    Rule::must("cmd/update/install/11", CLAUSE, "The version that was asked for is installed.", |ev| {
-        status::succeeded(ev, "install")
-    }),
+    Rule::must("cmd/update/install/11", CLAUSE, "The version that was asked for is installed.", installed),
     Rule::must("cmd/update/install/12", "WebAPI §2", "The end of the installation can still be looked at.", |ev| {
         status::lasting(ev, "install", "later")
     }),
@@ -238,10 +286,39 @@ const RULES: &[Rule] = &[
     Rule::must("cmd/update/install/27", CLAUSE, "From a `branch` that is not there nothing is installed.", |ev| {
         refusal::fails(ev, "no-branch", &["DOWNLOAD_FAILED", "NO_IMAGE", "NOT_SUPPORTED"])
     }),
+    refusals::limited("cmd/update/install/28"),
 ];
 
 /// What a meter may say of an image that is not what it should be.
 const DAMAGED: &[&str] = &["BADSIG", "INVALID_IMAGE", "DOWNLOAD_FAILED", "EXTRACT_FAILED"];
+
+/// The operation ended well, and /sys/version shows it. A meter that starts the new version only later shows the old one,
+/// and one that starts anew by itself may have no more to say of the operation.
+fn installed(ev: &Evidence<'_>) -> Result<Finding, Finding> {
+    let (asked, before) = (version_of(ev.get("install")?), firmware(ev.get("version/before")?));
+    let shown = firmware(ev.get("version/after")?);
+    let ended = status::succeeded(ev, "install");
+    if asked.is_some() && shown == asked {
+        return if before == asked { ended } else { Ok(Finding::Kept) };
+    }
+    ended?;
+    Ok(Finding::Quirk(match shown {
+        Some(shown) => format!("/sys/version shows {shown} until the meter starts anew"),
+        None => "/sys/version does not show which firmware runs".into(),
+    }))
+}
+
+/// The version that an installation asks for.
+pub fn version_of(install: &Exchange) -> Option<String> {
+    let text = String::from_utf8_lossy(&install.sent);
+    let body: Value = serde_json::from_str(text.split_once("\r\n\r\n")?.1).ok()?;
+    body["version"].as_str().map(str::to_string)
+}
+
+/// The firmware that /sys/version names.
+pub fn firmware(look: &Exchange) -> Option<String> {
+    look.result().ok()?["firmware"].as_str().map(str::to_string)
+}
 
 fn cancelled(ev: &Evidence<'_>) -> Result<Finding, Finding> {
     let command = ev.get("cancel/command")?;

@@ -8,6 +8,7 @@ use crate::danger::Class;
 use crate::evidence::{Evidence, refusal};
 use crate::http::Request;
 use crate::lab::{Lab, Stop};
+use crate::refusals;
 use crate::verdict::{Finding, Rule};
 
 /// See the module.
@@ -34,6 +35,7 @@ fn play(lab: &mut Lab<'_>) -> Result<(), Stop> {
     };
     lab.send("anonymous", &Request::post(PATH, &list).anonymous())?;
     lab.send("bad-token", &Request::post(PATH, &list).token("e30.e30.AAAA"))?;
+    refusals::as_limited(lab, &Request::post(PATH, &list))?;
     if let Some(server) = &server {
         lab.fact("asked-unauthorized", server.asked().len());
     }
@@ -130,6 +132,7 @@ const RULES: &[Rule] = &[
         list.want(latest == &Value::from(text), format!("{latest} is the latest"))?;
         Ok(Finding::Kept)
     }),
+    refusals::limited("cmd/update/list/14"),
 ];
 
 /// The member is a string wherever there is one. A number is what the documents' own example shows, so it is a note.

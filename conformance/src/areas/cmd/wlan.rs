@@ -128,13 +128,13 @@ const RULES: &[Rule] = &[
     Rule::must("cmd/wlan/06", CLAUSE, "A name with a newline or NUL is refused.", |ev| {
         refusals::all_refused(ev, SSIDS)
     }),
-    Rule::must(
+    Rule::choice(
         "cmd/wlan/07",
         "IEEE 802.11: SSID element",
         "A name without bytes or of more than 32 is refused.",
         |ev| refusals::all_refused(ev, LONG),
     ),
-    Rule::must(
+    Rule::choice(
         "cmd/wlan/08",
         "IEEE 802.11: passphrases",
         "A passphrase that has not 8 to 63 printable characters, and a hex key that has not 64 digits, is refused.",
@@ -208,10 +208,10 @@ const RULES: &[Rule] = &[
     Rule::must("cmd/wlan/16", CLAUSE, "A network that was added is the current one.", |ev| {
         selected(ev, "add", "ssid", "ssid")
     }),
-    Rule::must("cmd/wlan/17", CLAUSE, "With the wrong key a network is not added: the command fails.", |ev| {
+    Rule::choice("cmd/wlan/17", CLAUSE, "With the wrong key a network is not added: the command fails.", |ev| {
         failed(ev, "wrong-key")
     }),
-    Rule::must("cmd/wlan/18", CLAUSE, "A network that is not there is not added: the command fails.", |ev| {
+    Rule::choice("cmd/wlan/18", CLAUSE, "A network that is not there is not added: the command fails.", |ev| {
         failed(ev, "nowhere")
     }),
     Rule::choice(
@@ -269,6 +269,15 @@ const RULES: &[Rule] = &[
             return Err(Finding::NoEvidence(format!("needs --with {OPEN}=...")));
         }
         selected(ev, "open", "ssid", "ssid")
+    }),
+    refusals::limited("cmd/wlan/26"),
+    Rule::must("cmd/wlan/27", "WebAPI §11 row 9", "What is answered with 401 forgets no network.", |ev| {
+        let (before, after) = (ev.get("uninvited")?, ev.get("seen/uninvited")?);
+        before.unauthorized()?;
+        let id = member(ev, "uninvited", "id")?;
+        after.result()?;
+        after.want(networks(after).iter().any(|it| it["network_id"] == id), format!("{id} was not to be forgotten"))?;
+        Ok(Finding::Kept)
     }),
 ];
 

@@ -24,6 +24,7 @@ const SPLIT_PARAMS: &[Param] = &[
     PARAMS[0],
     PARAMS[1],
     PARAMS[2],
+    PARAMS[3],
     Param {
         name: "db.net-register",
         meaning: "The did of a net power register whose positive-only register may be changed.",
@@ -40,8 +41,7 @@ fn play(lab: &mut Lab<'_>) -> Result<(), Stop> {
     lab.fact("net", net.did);
     lab.fact("partner", partner.did);
     let res = traffic(lab, &window, &net, &partner);
-    window.close(lab)?;
-    res
+    res.and(window.close(lab))
 }
 
 fn traffic(lab: &mut Lab<'_>, window: &Window, net: &Register, partner: &Register) -> Result<(), Stop> {

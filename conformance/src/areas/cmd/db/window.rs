@@ -1,6 +1,9 @@
 //! The data that the tester gives up: what there was before, commands that stay inside, and how it is put back. A meter
 //! that gives no backup is not touched.
 
+use std::fs::{self, OpenOptions};
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use base64::prelude::*;
@@ -19,7 +22,9 @@ pub const PARAMS: &[Param] = &[
     Param { name: "db.from", meaning: "Unix time where the data begin that may be changed." },
     Param { name: "db.to", meaning: "Unix time where they end; some rows must be newer." },
     Param { name: "db.regs", meaning: "The dids of the registers that may be changed, with commas; two or more." },
+    Param { name: FOLDER, meaning: "The folder where a backup is kept until all is put back (the current one)." },
 ];
+const FOLDER: &str = "db.folder";
 
 /// Rows that the window must have: enough for chunks that have an inside.
 const ROWS: usize = 12;
@@ -38,6 +43,8 @@ pub struct Window {
     pub original: Backup,
     query: String,
     wait: Duration,
+    /// Where the backup is kept until all is put back.
+    kept: PathBuf,
 }
 
 impl Window {
@@ -45,8 +52,7 @@ impl Window {
     pub fn give(lab: &mut Lab<'_>, traffic: fn(&mut Lab<'_>, &Window) -> Result<(), Stop>) -> Result<(), Stop> {
         let window = Window::open(lab)?;
         let res = traffic(lab, &window);
-        window.close(lab)?;
-        res
+        res.and(window.close(lab))
     }
 
     /// Takes the backup. Ends the area if the tester named no window, or if the meter gives no backup of it.
@@ -65,7 +71,7 @@ impl Window {
         lab.fact("from", stamp_text(from));
         lab.fact("to", stamp_text(to));
         lab.fact("regs", regs.clone());
-        let skip = |why: Finding| Stop::Skip(format!("no backup to put back: {why:?}"));
+        let skip = |why: Finding| Stop::Skip(format!("no backup to put back: {why}"));
         let registers = registers(&lab.get("registers", "/register")?).map_err(skip)?;
         if let Some(did) = regs.iter().find(|did| !registers.iter().any(|it| it.did == **did)) {
             return Err(Stop::Skip(format!("--with db.regs={list}: the meter has no register {did}")));
@@ -81,14 +87,35 @@ impl Window {
             original = Backup::read(&lab.get("picture/unlimited", &query)?);
         }
         let original = original.map_err(skip)?;
-        let res = Window { from, to, regs, registers, original, query, wait: lab.options.max_wait };
+        let host: String =
+            lab.options.target.host.chars().map(|it| if it.is_alphanumeric() { it } else { '-' }).collect();
+        let (area, begun) = (lab.area().replace('/', "-"), lab.transcript.begun);
+        let name = format!("backup-of-{host}-{area}-{begun}-{}.txt", std::process::id());
+        let kept = Path::new(lab.param(FOLDER).unwrap_or(".")).join(name);
+        let res = Window { from, to, regs, registers, original, query, wait: lab.options.max_wait, kept };
         let rows = res.rows().len();
         if rows < ROWS || res.original.lines.range(..from).next().is_none() {
             let why = format!("the window has {rows} rows; {ROWS} are needed, and one that is older");
             return Err(Stop::Skip(why));
         }
         res.picture(lab, "original")?;
+        res.keep(lab)?;
         Ok(res)
+    }
+
+    /// Keeps the backup in a file before anything is changed, whatever becomes of this program.
+    fn keep(&self, lab: &Lab<'_>) -> Result<(), Stop> {
+        let rows: Vec<_> = self.original.lines.iter().rev().map(|(stamp, line)| (*stamp, line.as_str())).collect();
+        let write = || {
+            let mut file = OpenOptions::new().write(true).create_new(true).open(&self.kept)?;
+            file.write_all(self.file(&rows).as_bytes())?;
+            file.sync_all()
+        };
+        write().map_err(|err| Stop::Skip(format!("{}: the backup cannot be kept: {err}", self.kept.display())))?;
+        if !lab.options.quiet {
+            lab.warn(&format!("until all is put back, the backup is kept in {}", self.kept.display()));
+        }
+        Ok(())
     }
 
     /// Takes another backup, recorded as `picture/label`.
@@ -97,12 +124,21 @@ impl Window {
         Ok(())
     }
 
-    /// Puts everything back, whatever became of it, and takes the picture `final`.
+    /// Puts everything back, whatever became of it, and takes the picture `final`. The kept file goes once that shows that
+    /// all is there.
     pub fn close(&self, lab: &mut Lab<'_>) -> Result<(), Stop> {
         let mut body = self.restore(&self.rows());
         body.as_object_mut().expect("it is made of members").remove("regs");
-        self.run(lab, "put-back", &body)?;
-        self.picture(lab, "final")
+        let res = lab.put_back(|lab| self.run(lab, "put-back", &body).and_then(|()| self.picture(lab, "final")));
+        let all_there = |it: &Exchange| {
+            let now = Backup::read(it)?;
+            compare(&self.registers, &self.original, (&now, it), |_, _, old| [old; 2])
+        };
+        match lab.last("picture/final").is_some_and(|it| all_there(it) == Ok(Finding::Kept)) {
+            true => drop(fs::remove_file(&self.kept)),
+            false => lab.warn(&format!("not all data could be put back; their backup is {}", self.kept.display())),
+        }
+        res
     }
 
     /// Sends a command and waits for its end.

@@ -51,6 +51,7 @@ pub(super) fn play(lab: &mut Lab<'_>) -> Result<(), Stop> {
     for bodies in [MALFORMED, MISSING, WRONG_TYPES, UNKNOWN, NO_ADDRESSES] {
         refusals::bodies(lab, PATH, bodies, time)?;
     }
+    lab.go_beyond(&["01", "02", "03", "04", "05", "06", "07", "08", "09", "33"])?;
     let device = device?;
     device.set(Mood::Answers, Duration::from_millis(300));
     lab.operation("found", &Request::post(PATH, &order), time)?;

@@ -11,6 +11,8 @@ use crate::transcript::Exchange;
 const PATH: &str = "/cmd/wlan";
 const LIST: &str = "/sys/net/wlan";
 
+/// Numbers of rules for which no network has to change.
+const DOOR: &[&str] = &["01", "02", "03", "04", "05", "06", "07", "08", "09", "10", "11", "12", "13", "14", "15", "26"];
 /// No network has this id: a meter counts from 0.
 const NO_ID: u64 = 987_654;
 
@@ -65,33 +67,41 @@ pub(super) const UNKNOWN: Bodies = &[
 const SECRETS: [&str; 2] = ["Q7secre", "7777777777"];
 
 pub(super) fn play(lab: &mut Lab<'_>) -> Result<(), Stop> {
-    refusals::door(lab, PATH, &json!({"action": "select", "id": NO_ID}))?;
     let probe = lab.get("probe", LIST)?;
     if let Ok(why) = probe.error() {
+        refusals::door(lab, PATH, &json!({"action": "select", "id": NO_ID}))?;
         return Err(Stop::Skip(format!("the meter says that it has no WLAN: {why}")));
     }
-    // The first look may have begun a scan.
-    lab.get("seen/first", LIST)?;
+    // The first look may have begun a scan. What it shows is what everything goes back to.
+    let before = lab.get("seen/first", LIST)?;
+    let res = traffic(lab, &before);
+    let cleaned = clean(lab, &before);
+    res.and(cleaned)
+}
+
+fn traffic(lab: &mut Lab<'_>, before: &Exchange) -> Result<(), Stop> {
+    refusals::door(lab, PATH, &json!({"action": "select", "id": NO_ID}))?;
     let time = lab.options.max_wait;
     for bodies in [MALFORMED, MISSING, WRONG, SSIDS, LONG, KEYS, UNKNOWN] {
         refusals::bodies(lab, PATH, bodies, time)?;
     }
-    let before = lab.get("seen/untouched", LIST)?;
+    lab.get("seen/untouched", LIST)?;
     refusals::look_for_secrets(lab, AREA.name, &SECRETS);
+    lab.go_beyond(DOOR)?;
     let ssid = lab.need(SSID)?;
-    if networks(&before).iter().any(|it| it["ssid"] == ssid) {
+    if networks(before).iter().any(|it| it["ssid"] == ssid) {
         return Err(Stop::Skip(format!("the meter knows {ssid} already; have it forget it, or name another")));
     }
+    clean(lab, before)?;
     let key = lab.secret(KEY)?;
     // While a network changes, the meter may be away.
     lab.expect_down(true);
-    let res = join(lab, ssid, key.as_deref(), current(&before));
-    let cleaned = clean(lab, &before);
+    let res = join(lab, ssid, key.as_deref(), current(before));
     lab.expect_down(false);
     let hex = lab.secret(HEX)?;
     let secrets: Vec<_> = [key.as_deref(), hex.as_deref()].into_iter().flatten().chain(SECRETS).collect();
     refusals::look_for_secrets(lab, AREA.name, &secrets);
-    res.and(cleaned)
+    res
 }
 
 /// Everything that changes networks. `old` is the id of the one that was current.
@@ -111,6 +121,10 @@ fn join(lab: &mut Lab<'_>, ssid: &str, key: Option<&str>, old: Option<u64>) -> R
         change(lab, "select-back", &json!({"action": "select", "id": old}))?;
     }
     if let Some(new) = id_of(&seen, ssid) {
+        let forget = Request::post(PATH, &json!({"action": "forget", "id": new}));
+        lab.send("uninvited", &forget.clone().anonymous())?;
+        lab.send("uninvited/bad-token", &forget.token("bm8.bm8.bm8"))?;
+        lab.get("seen/uninvited", LIST)?;
         change(lab, "forget", &json!({"action": "forget", "id": new}))?;
     }
     if let Some(hex) = lab.secret(HEX)? {
@@ -135,26 +149,27 @@ fn change(lab: &mut Lab<'_>, label: &str, order: &Value) -> Result<Exchange, Sto
 
 /// Forgets what was not there before, and goes back to what was current.
 fn clean(lab: &mut Lab<'_>, before: &Exchange) -> Result<(), Stop> {
-    let now = lab.get("seen/last", LIST)?;
+    lab.put_back(|lab| {
+        lab.expect_down(true);
+        let wrong = differences(before, &lab.get("seen/last", LIST)?);
+        for order in &wrong {
+            lab.operation("clean", &Request::post(PATH, order), lab.options.max_wait)?;
+        }
+        if !wrong.is_empty() && !differences(before, &lab.get("seen/cleaned", LIST)?).is_empty() {
+            lab.warn("the networks are not all as they were before; /sys/net/wlan shows them");
+        }
+        lab.expect_down(false);
+        Ok(())
+    })
+}
+
+/// The commands that lead from what is known now back to what was before.
+fn differences(before: &Exchange, now: &Exchange) -> Vec<Value> {
     let known = networks(before);
     let strange =
         |it: &&Value| known.iter().all(|old| old["network_id"] != it["network_id"] || old["ssid"] != it["ssid"]);
-    for it in networks(&now).iter().filter(strange) {
-        lab.operation(
-            "clean",
-            &Request::post(PATH, &json!({"action": "forget", "id": it["network_id"]})),
-            lab.options.max_wait,
-        )?;
-    }
-    match (current(before), current(&now)) {
-        (Some(old), now) if now != Some(old) => {
-            lab.operation(
-                "clean",
-                &Request::post(PATH, &json!({"action": "select", "id": old})),
-                lab.options.max_wait,
-            )?;
-        }
-        _ => {}
-    }
-    Ok(())
+    let networks = networks(now);
+    let forget = networks.iter().filter(strange).map(|it| json!({"action": "forget", "id": it["network_id"]}));
+    let select = current(before).filter(|old| current(now) != Some(*old));
+    forget.chain(select.map(|old| json!({"action": "select", "id": old}))).collect()
 }

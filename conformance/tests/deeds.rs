@@ -1,0 +1,292 @@
+//! What a run does to a meter: no more than the chosen rules need, and nothing of it stays, whatever the meter does.
+
+#[path = "support/scripted.rs"]
+mod scripted;
+
+use std::env;
+use std::fs;
+use std::path::PathBuf;
+use std::process::{Output, Stdio};
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use scripted::{Call, challenge, fine, meter, said, suite};
+use serde_json::{Value, json};
+
+type Shared<T> = Arc<Mutex<T>>;
+
+fn now() -> f64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs_f64()
+}
+
+fn file(name: &str, text: &str) -> PathBuf {
+    let path = env::temp_dir().join(format!("meter-conformance-deeds-{}-{name}", std::process::id()));
+    fs::write(&path, text).unwrap();
+    path
+}
+
+#[track_caller]
+fn run(url: &str, args: &[&str]) -> (Output, String) {
+    let output = suite(url, args).output().unwrap();
+    let text = said(&output);
+    (output, text)
+}
+
+/// Runs these rules on a meter and returns the bodies that its owner posted to the command. `lax` obeys everybody.
+fn posted(path: &'static str, lax: bool, args: &[&str]) -> Vec<String> {
+    let seen = Shared::<Vec<String>>::default();
+    let theirs = seen.clone();
+    let url = meter(move |call| {
+        if call.posts(path) && call.user.as_deref() == Some("owner") {
+            theirs.lock().unwrap().push(call.text.clone());
+        }
+        match call.path.as_str() {
+            "/sys/time" => Some((200, json!({"result": format!("{:.6}", now())}))),
+            "/sys/uptime" => Some((200, json!({"result": now() - 1e9}))),
+            it if it == path && call.method == "POST" && lax => Some(fine()),
+            _ => None,
+        }
+    });
+    let (output, text) = run(&url, args);
+    assert!(output.status.code().is_some_and(|it| it < 2), "{text}");
+    seen.lock().unwrap().clone()
+}
+
+#[test]
+fn a_harmless_rule_that_is_chosen_makes_nothing_happen() {
+    let password = file("password", "secret\n");
+    let password = format!("homeplug.password-file={}", password.display());
+    for (path, class, rules, with, deed) in [
+        ("/cmd/factory-restore", "factory-restore", "cmd/factory-restore/01", "factory.wait=1", ""),
+        (
+            "/cmd/factory-restore",
+            "factory-restore",
+            "cmd/factory-restore/02,cmd/factory-restore/03",
+            "factory.wait=1",
+            "",
+        ),
+        ("/cmd/reboot", "reboot", "cmd/reboot/01,cmd/reboot/02", "reboot.wait=1", ""),
+        ("/cmd/set-time", "time", "cmd/set-time/01,cmd/set-time/08", "time.offset=1", "null"),
+        (
+            "/cmd/update",
+            "update-install",
+            "cmd/update/install/01",
+            "update.allow-version=1.1",
+            "={\"action\":\"install\",\"target\":\"fw\",\"version\":\"1.1\"}",
+        ),
+        ("/cmd/clear", "db", "cmd/clear/01", "clear.excess=yes", "=\"excess\"="),
+        ("/cmd/homeplug", "homeplug", "cmd/homeplug/01", &password, "Q7.s"),
+    ] {
+        let targets =
+            format!("homeplug.targets={}", file("targets", "00:b0:52:ba:be:57/ABCD-EFGH-IJKL-MNOP\n").display());
+        let bodies = posted(path, false, &["--allow", class, "--only", rules, "--with", with, "--with", &targets]);
+        let done = |it: &String| format!("={it}=").contains(deed);
+        assert!(!bodies.iter().any(done), "{rules}: {bodies:?}");
+    }
+}
+
+#[test]
+fn a_meter_that_obeys_whoever_asks_is_not_commanded_any_more() {
+    for (path, class, with) in
+        [("/cmd/factory-restore", "factory-restore", "factory.wait=1"), ("/cmd/reboot", "reboot", "reboot.wait=1")]
+    {
+        let bodies = posted(path, true, &["--allow", class, "--only", &path[1..], "--with", with]);
+        assert_eq!(bodies, [""; 0], "{path}");
+    }
+}
+
+/// A meter with a clock that takes numbers as well, and whose logins end when it is set ahead.
+fn clock() -> (String, Shared<f64>) {
+    let ahead = Shared::<f64>::default();
+    let theirs = ahead.clone();
+    let mut begun = (0, 0.0);
+    let url = meter(move |call| {
+        let mut ahead = theirs.lock().unwrap();
+        if begun.0 < call.login {
+            begun = (call.login, now() + *ahead);
+        }
+        call.user.as_ref()?;
+        if 600.0 < now() + *ahead - begun.1 {
+            return Some(challenge());
+        }
+        let number = call.body.as_f64().or_else(|| call.body.as_str()?.parse().ok());
+        match call.path.as_str() {
+            "/cmd/set-time" if call.method == "POST" => Some(match number.filter(|it| it.is_finite() && 0.0 < *it) {
+                Some(time) => {
+                    *ahead = time - now();
+                    fine()
+                }
+                None => (200, json!({"error": "a decimal string is expected"})),
+            }),
+            "/sys/time" => Some((200, json!({"result": format!("{:.6}", now() + *ahead)}))),
+            _ => None,
+        }
+    });
+    (url, ahead)
+}
+
+#[test]
+fn a_clock_that_jumped_and_ended_the_login_is_put_back() {
+    let (url, ahead) = clock();
+    let (output, text) = run(&url, &["--allow", "time", "--only", "cmd/set-time"]);
+    assert_eq!(output.status.code(), Some(1), "{text}");
+    let ahead = *ahead.lock().unwrap();
+    assert!(ahead.abs() < 5.0, "the clock was left {ahead} s ahead: {text}");
+}
+
+#[test]
+fn a_signal_ends_a_run_after_everything_was_put_back() {
+    let (url, ahead) = clock();
+    let args = ["--allow", "time", "--only", "cmd/set-time", "--rate", "4"];
+    let mut child = suite(&url, &args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let begun = Instant::now();
+    while ahead.lock().unwrap().abs() < 1000.0 && begun.elapsed() < Duration::from_secs(60) {
+        thread::sleep(Duration::from_millis(20));
+    }
+    let id = child.id().to_string();
+    assert!(std::process::Command::new("kill").args(["-TERM", &id]).status().unwrap().success());
+    let status = child.wait().unwrap();
+    let output = Output { status, ..child.wait_with_output().unwrap() };
+    assert_eq!(status.code(), Some(2), "{}", said(&output));
+    assert!(said(&output).contains("ended by a signal"), "{}", said(&output));
+    let ahead = *ahead.lock().unwrap();
+    assert!(ahead.abs() < 5.0, "the clock was left {ahead} s ahead");
+}
+
+/// A meter that adds whatever network it is told of, and selects it.
+fn wlan() -> (String, Shared<Vec<Value>>) {
+    let home = json!({"network_id": 0, "bssid": "any", "flags": "[CURRENT]", "ssid": "Home"});
+    let nets = Arc::new(Mutex::new(vec![home]));
+    let theirs = nets.clone();
+    let mut last = 0;
+    let url = meter(move |call| {
+        let mut nets = theirs.lock().unwrap();
+        call.user.as_ref()?;
+        let select = |nets: &mut Vec<Value>, id: &Value| {
+            for net in nets.iter_mut() {
+                net["flags"] = json!(if net["network_id"] == *id { "[CURRENT]" } else { "" });
+            }
+        };
+        match call.path.as_str() {
+            "/sys/net/wlan" => Some((200, json!({"result": {"ap": [], "net": *nets}}))),
+            "/cmd/wlan" if call.method == "POST" => Some(match call.body["action"].as_str() {
+                Some("add") => {
+                    last += 1;
+                    let ssid = call.body["ssid"].as_str().unwrap_or("?");
+                    nets.push(json!({"network_id": last, "bssid": "any", "flags": "", "ssid": ssid}));
+                    select(&mut nets, &json!(last));
+                    fine()
+                }
+                Some("forget") => {
+                    nets.retain(|it| it["network_id"] != call.body["id"]);
+                    fine()
+                }
+                Some("select") if nets.iter().any(|it| it["network_id"] == call.body["id"]) => {
+                    select(&mut nets, &call.body["id"]);
+                    fine()
+                }
+                _ => (200, json!({"error": "action: unknown"})),
+            }),
+            _ => None,
+        }
+    });
+    (url, nets)
+}
+
+#[test]
+fn networks_that_a_lax_meter_took_are_forgotten_again() {
+    for with in [&[][..], &["--with", "wlan.ssid=Roof"]] {
+        let (url, nets) = wlan();
+        let (_, text) = run(&url, &[&["--allow", "wlan", "--only", "cmd/wlan"], with].concat());
+        let left = nets.lock().unwrap().clone();
+        assert_eq!(left.len(), 1, "{left:?}: {text}");
+        assert_eq!((&left[0]["ssid"], &left[0]["flags"]), (&json!("Home"), &json!("[CURRENT]")), "{text}");
+    }
+}
+
+/// Bridges whose password is what was set last; for a while after each change the meter is not to be reached by them.
+fn homeplug(away: Duration) -> (String, Shared<Vec<String>>) {
+    let set = Shared::<Vec<String>>::default();
+    let theirs = set.clone();
+    let mut back = Instant::now();
+    let url = meter(move |call: &Call| {
+        if Instant::now() < back {
+            return Some((0, Value::Null));
+        }
+        let good = call.posts("/cmd/homeplug") && call.user.is_some() && call.body["targets"][0] != "x";
+        let real =
+            call.body["targets"].as_array().is_some_and(|it| it.iter().any(|it| it.to_string().contains("ba:be")));
+        if !(good && real) {
+            return None;
+        }
+        theirs.lock().unwrap().push(call.body["password"].as_str().unwrap_or_default().into());
+        back = Instant::now() + away;
+        Some(fine())
+    });
+    (url, set)
+}
+
+#[test]
+fn bridges_are_left_with_the_testers_password_and_have_no_other_unasked() {
+    let (password, targets) =
+        (file("bridge", "the tester's\n"), file("bridges", "00:b0:52:ba:be:57/ABCD-EFGH-IJKL-MNOP\n"));
+    let (password, targets) =
+        (format!("homeplug.password-file={}", password.display()), format!("homeplug.targets={}", targets.display()));
+    let args =
+        ["--allow", "homeplug", "--only", "cmd/homeplug", "--max-wait", "20", "--with", &password, "--with", &targets];
+    let (url, set) = homeplug(Duration::from_secs(6));
+    let (_, text) = run(&url, &args);
+    assert!(set.lock().unwrap().iter().all(|it| it == "the tester's"), "{text}");
+    let (url, set) = homeplug(Duration::from_secs(6));
+    let (_, text) = run(&url, &[&args[..], &["--with", "homeplug.lengths=yes"]].concat());
+    let set = set.lock().unwrap();
+    assert_eq!(set.last().map(String::as_str), Some("the tester's"), "{set:?}: {text}");
+    assert!(set.iter().any(|it| it == "Q7.s"), "{set:?}");
+}
+
+#[test]
+fn a_backup_is_kept_in_a_file_until_all_is_put_back() {
+    let folder = env::temp_dir().join(format!("meter-conformance-deeds-{}-kept", std::process::id()));
+    fs::create_dir_all(&folder).unwrap();
+    let kept = || fs::read_dir(&folder).unwrap().flatten().map(|it| it.path()).collect::<Vec<_>>();
+    for restores in [true, false] {
+        let (at_zero, flat) = (Shared::<usize>::default(), Shared::<bool>::default());
+        let (count, folder_then, theirs) = (at_zero.clone(), folder.clone(), flat.clone());
+        let url = meter(move |call| {
+            call.user.as_ref()?;
+            let mut flat = theirs.lock().unwrap();
+            let backup = || {
+                let rows = (0..40).rev().map(|it| format!("{},{}\n", 1000 + 60 * it, if *flat { 7 } else { it }));
+                format!("backup\nts,Grid:P\n{}", rows.collect::<String>())
+            };
+            match call.path.as_str() {
+                "/register" if call.query.is_empty() => {
+                    Some((200, json!({"registers": [{"did": 0, "name": "Grid", "type": "P"}]})))
+                }
+                "/register" => Some((200, json!(backup()))),
+                "/cmd/db" if call.body["action"] == "zero" => {
+                    *count.lock().unwrap() = fs::read_dir(&folder_then).unwrap().count();
+                    *flat = true;
+                    Some(fine())
+                }
+                "/cmd/db" if call.body["action"] == "restore" && restores => {
+                    *flat = false;
+                    Some(fine())
+                }
+                _ => None,
+            }
+        });
+        let args = ["--allow", "db", "--only", "cmd/db/zero", "--with", "db.from=2000", "--with", "db.to=3200"];
+        let folder_arg = format!("db.folder={}", folder.display());
+        let (_, text) = run(&url, &[&args[..], &["--with", "db.regs=0", "--with", &folder_arg]].concat());
+        assert_eq!(*at_zero.lock().unwrap(), 1, "{text}");
+        let left = kept();
+        assert_eq!(left.is_empty(), restores, "{left:?}: {text}");
+        for path in left {
+            assert!(text.contains(&path.display().to_string()), "{text}");
+            assert!(fs::read_to_string(&path).unwrap().contains("1060,1\n"));
+        }
+    }
+    fs::remove_dir_all(&folder).unwrap();
+}
