@@ -8,6 +8,8 @@ mod sys;
 
 use crate::catalogue::Area;
 
+pub use auth::tokens::number;
+
 /// All of them; the catalogue puts them in order.
 pub const ALL: &[&Area] = &[
     &auth::login::AREA,

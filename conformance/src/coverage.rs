@@ -64,6 +64,7 @@ const fn not(clause: &'static str, says: &'static str, why: &'static str) -> Pro
 mod tests {
     use super::*;
     use crate::catalogue::areas;
+    use crate::verdict::Basis;
 
     #[test]
     fn every_promise_has_rules_that_exist_or_a_reason() {
@@ -78,6 +79,23 @@ mod tests {
                 }
                 Judged::Not(why) => assert!(10 < why.len(), "{}", it.line()),
             }
+        }
+    }
+
+    #[test]
+    fn no_promise_rests_on_what_this_project_chose_alone() {
+        let rules: Vec<_> = areas().iter().flat_map(|it| it.rules).collect();
+        let chosen = |id: &str| rules.iter().any(|it| it.id == id && it.basis == Basis::Choice);
+        for it in PROMISES {
+            if let Judged::By(ids) = it.judged {
+                // What a client may do leaves open what a meter makes of it.
+                let open = it.says.contains(" may ");
+                assert!(open || !ids.iter().all(|it| chosen(it)), "{}", it.line());
+            }
+        }
+        // What the documents do not say of networks and nonces, they cannot be broken by.
+        for id in ["cmd/wlan/07", "cmd/wlan/08", "cmd/wlan/17", "cmd/wlan/18", "auth/nonces/01"] {
+            assert!(chosen(id), "{id}");
         }
     }
 

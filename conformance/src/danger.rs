@@ -84,7 +84,7 @@ impl fmt::Display for Class {
 /// or the whole of the body. Bytes that could be read as several requests are of the classes of all of them; bytes that
 /// can do nothing are of none.
 pub fn classes_of(bytes: &[u8]) -> BTreeSet<Class> {
-    let text = normal(bytes);
+    let text = normal(login_head(bytes).unwrap_or(bytes));
     let mut res = BTreeSet::new();
     let commands: Vec<_> = text.split("cmd/").skip(1).collect();
     for behind in &commands {
@@ -100,6 +100,24 @@ pub fn classes_of(bytes: &[u8]) -> BTreeSet<Class> {
     }
     res.remove(&Class::Safe);
     res
+}
+
+/// The head of what is one login to the byte, and can be read as nothing else. Its body holds words of the meter's own, which
+/// may look like anything.
+fn login_head(bytes: &[u8]) -> Option<&[u8]> {
+    let end = bytes.windows(4).position(|it| it == b"\r\n\r\n")? + 4;
+    let (head, body) = bytes.split_at(end);
+    let text = std::str::from_utf8(head).ok()?;
+    let target = text.strip_prefix("POST ")?.split_once(" HTTP/1.1\r\n")?.0;
+    let plain = target.bytes().all(|it| it.is_ascii_alphanumeric() || b"/-_.".contains(&it)) && !target.contains("..");
+    let fields: Vec<_> = text.lines().skip(1).filter_map(|it| it.split_once(": ")).collect();
+    let lengths: Vec<_> = fields.iter().filter(|it| it.0.eq_ignore_ascii_case("content-length")).collect();
+    let framed = matches!(lengths[..], [length] if length.1.parse() == Ok(body.len()))
+        && !text.to_ascii_lowercase().contains("transfer-encoding");
+    // Nothing that begins a line could be taken for another request.
+    let flat = !body.contains(&b'\n') && !body.contains(&b'\r');
+    let object = serde_json::from_slice::<serde_json::Value>(body).is_ok_and(|it| it.is_object());
+    (plain && target.ends_with("/auth/login") && framed && flat && object).then_some(head)
 }
 
 /// Whether this could be the first line of a request that changes something. Logging in changes nothing.
@@ -242,6 +260,22 @@ mod tests {
             "POST /api/cmd/update HTTP/1.1\r\n\r\n{\"action\":\"list\",\"action\":\"\\u0069nstall\"}",
             Class::UpdateInstall,
         );
+    }
+
+    #[test]
+    fn what_a_meter_gives_for_a_login_does_not_make_it_a_command() {
+        let body = r#"{"rlm":"r","nnc":"ab/cmd/reboot","cnnc":"x","usr":"o","hash":"0"}"#;
+        let login = |more: &str, length: usize| {
+            format!("POST /api/auth/login HTTP/1.1\r\nHost: m\r\n{more}Content-Length: {length}\r\n\r\n{body}")
+        };
+        check(&login("", body.len()), Class::Safe);
+        // Unless that is all it can be read as.
+        check(&login("", 2), Class::FactoryRestore);
+        check(&login("Transfer-Encoding: chunked\r\n", body.len()), Class::FactoryRestore);
+        check(&login("Content-Length: 2\r\n", body.len()), Class::FactoryRestore);
+        check(&login("", body.len()).replace("login ", "login?x "), Class::FactoryRestore);
+        check(&login("", body.len()).replace("nnc", "n\nnc"), Class::FactoryRestore);
+        check(&login("", body.len()).replace("/auth/login", "/cmd/../auth/login"), Class::FactoryRestore);
     }
 
     #[test]

@@ -2,6 +2,7 @@
 //! one connection at a time. It judges nothing.
 
 mod leave;
+mod login;
 pub mod operation;
 mod raw;
 
@@ -18,16 +19,14 @@ use serde_json::Value;
 use crate::danger::classes_of;
 use crate::http::{Connection, Fault, Reply, Request};
 use crate::options::Options;
-use crate::session::{Credentials, payload};
 use crate::transcript::{Exchange, Transcript};
 
-/// Requests in a row without an answer after which the meter counts as gone.
+/// Requests in a row without an answer after which the meter is asked for a sign of life.
 const PATIENCE: usize = 4;
+/// So often a sign of life is good enough, while everything else meets with silence.
+const SIGNS: usize = 8;
 /// Bytes of all requests and answers together that are kept: far more than any meter has to say.
 const MOST: usize = 256 << 20;
-/// A login is renewed so long before its end.
-const MARGIN: Duration = Duration::from_secs(30);
-
 /// Why an area ends early.
 #[derive(Debug)]
 pub enum Stop {
@@ -60,6 +59,8 @@ pub struct Lab<'a> {
     begun: Instant,
     last: Option<Instant>,
     unanswered: usize,
+    /// Signs of life in a row with nothing but silence in between.
+    signs: usize,
     /// Bytes that may still be kept.
     room: usize,
     /// For one answer.
@@ -92,6 +93,7 @@ impl<'a> Lab<'a> {
             begun,
             last: None,
             unanswered: 0,
+            signs: 0,
             room: MOST,
             timeout: options.timeout,
             token: None,
@@ -243,45 +245,6 @@ impl<'a> Lab<'a> {
         res
     }
 
-    /// The token of a login that is good for a while yet.
-    pub fn login(&mut self) -> Result<String, Stop> {
-        if let Some((token, until)) = &self.token
-            && Instant::now() + MARGIN < *until
-        {
-            return Ok(token.clone());
-        }
-        let credentials = self.options.credentials.clone().ok_or_else(|| Stop::Skip("needs --user".into()))?;
-        let token = self.login_as(&credentials, "login")?;
-        let lifetime = payload(&token).and_then(|it| it["ltm"].as_f64()).unwrap_or(600.0).clamp(60.0, 86400.0);
-        self.token = Some((token.clone(), Instant::now() + Duration::from_secs_f64(lifetime)));
-        Ok(token)
-    }
-
-    /// The login ended, by logging out, a restart or a change of user.
-    pub fn forget_login(&mut self) {
-        self.token = None;
-    }
-
-    /// The token of a new login of this user; recorded as `label/challenge` and `label/answer`.
-    pub fn login_as(&mut self, credentials: &Credentials, label: &str) -> Result<String, Stop> {
-        let (realm, nonce) = self.challenge(label)?;
-        let body = credentials.answer(&realm, &nonce, &self.random(32));
-        let answer = self.send(&format!("{label}/answer"), &Request::post("/auth/login", &body).anonymous())?;
-        let token = answer.object().ok().and_then(|it| it.get("jwt")?.as_str().map(str::to_string));
-        token.ok_or_else(|| Stop::Skip(format!("no login as {}: {}", credentials.user, answer.answer_text())))
-    }
-
-    /// Realm and nonce of a new challenge; recorded as `label/challenge`.
-    pub fn challenge(&mut self, label: &str) -> Result<(String, String), Stop> {
-        let challenge = Request::get("/auth/unauthorized").anonymous();
-        let challenge = self.send(&format!("{label}/challenge"), &challenge)?;
-        let member = |name: &str| challenge.object().ok()?.get(name)?.as_str().map(str::to_string);
-        match (member("rlm"), member("nnc")) {
-            (Some(realm), Some(nonce)) => Ok((realm, nonce)),
-            _ => Err(Stop::Skip(format!("no login: the challenge was {}", challenge.answer_text()))),
-        }
-    }
-
     fn ask(&self, bytes: &[u8], head: bool) -> Result<Reply, Fault> {
         let timeout = self.timeout;
         let mut connection = Connection::open(&self.options.target, timeout)?;
@@ -311,7 +274,7 @@ impl<'a> Lab<'a> {
         // A connection that is closed without a reply may be the right answer to bad bytes; a meter that is gone says no more.
         match &exchange.answer {
             Err(Fault::Refused | Fault::Unreachable(_) | Fault::Silent(_)) => self.unanswered += 1,
-            _ => self.unanswered = 0,
+            _ => (self.unanswered, self.signs) = (0, 0),
         }
         let gone = !self.going_down && self.unanswered >= PATIENCE;
         let why = format!("the meter stopped answering: {}", exchange.answer_text());
@@ -321,7 +284,24 @@ impl<'a> Lab<'a> {
         };
         self.room = room;
         self.transcript.exchanges.push(exchange.clone());
-        if gone { Err(Stop::Gone(why)) } else { Ok(exchange) }
+        if gone && (self.signs == SIGNS || !self.gives_a_sign()) { Err(Stop::Gone(why)) } else { Ok(exchange) }
+    }
+
+    /// Whether the meter answers a right request: silence may be what it thinks of the wrong ones.
+    fn gives_a_sign(&mut self) -> bool {
+        let target = &self.options.target;
+        let look = Request::get("/auth/unauthorized").anonymous();
+        let sent = look.bytes(&target.host_field(), &target.base, None);
+        self.pace();
+        let (at, wall, start) = (self.begun.elapsed().as_secs_f64(), wall(), Instant::now());
+        let answer = self.ask(&sent, false);
+        let (took, there) = (start.elapsed().as_secs_f64(), answer.is_ok());
+        let (area, label) = (self.area.into(), "sign-of-life".into());
+        self.transcript.exchanges.push(Exchange { area, label, at, wall, took, sent, answer });
+        if there {
+            (self.unanswered, self.signs) = (0, self.signs + 1);
+        }
+        there
     }
 }
 

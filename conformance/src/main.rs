@@ -1,12 +1,21 @@
 //! The program: options, a run or a replay, a report, an exit status.
 
+use std::ffi::OsString;
 use std::process::ExitCode;
 
 use meter_conformance::options::{Options, USAGE};
+use meter_conformance::runner::Settled;
 use meter_conformance::{report, runner, transcript};
 
 fn main() -> ExitCode {
-    let args: Vec<_> = std::env::args().skip(1).collect();
+    let args: Result<Vec<_>, _> = std::env::args_os().skip(1).map(OsString::into_string).collect();
+    let args = match args {
+        Ok(args) => args,
+        Err(strange) => {
+            eprintln!("meter-conformance: {strange:?} is not UTF-8");
+            return ExitCode::from(2);
+        }
+    };
     if args.iter().any(|it| it == "--help" || it == "-h") {
         return report::print(&format!("{USAGE}\n")).map_or(ExitCode::from(2), |()| ExitCode::SUCCESS);
     }
@@ -32,10 +41,16 @@ fn run(options: &Options) -> Result<bool, String> {
         Some(path) => transcript::load(path)?,
         None => runner::play(options)?,
     };
+    let Settled { record, verdicts, alike } = runner::settle(evidence, options);
+    report::write(&record, &verdicts, old, options)?;
     if let Some(path) = &options.record {
-        transcript::save(&evidence, path).map_err(|err| format!("{}: {err}", path.display()))?;
+        let path_of = |why: &dyn std::fmt::Display| format!("{}: {why}", path.display());
+        if !alike {
+            let why = "not written: without a password or key, which is also a word that rules read, it would be judged \
+                otherwise; give that user another one";
+            return Err(path_of(&why));
+        }
+        transcript::save(&record, path).map_err(|err| path_of(&err))?;
     }
-    let verdicts = runner::judge(&evidence, options);
-    report::write(&evidence, &verdicts, old, options)?;
-    runner::outcome(&evidence, &verdicts)
+    runner::outcome(&record, &verdicts)
 }

@@ -9,11 +9,11 @@ use serde_json::{Value, json};
 use crate::catalogue::Param;
 use crate::evidence::{Evidence, refusal, status};
 use crate::http::Request;
-use crate::lab::operation::token_of;
+use crate::lab::operation::{status_of, token_of};
 use crate::lab::{Lab, Stop};
 use crate::session::Credentials;
 use crate::transcript::{Exchange, forms};
-use crate::verdict::{Finding, Rule};
+use crate::verdict::{Finding, Judge, Rule};
 
 /// Bodies that a command must refuse: the name with which each is recorded, and its text.
 pub type Bodies = &'static [(&'static str, &'static str)];
@@ -48,6 +48,35 @@ pub fn as_limited(lab: &mut Lab<'_>, request: &Request) -> Result<Option<Exchang
         Err(Stop::Skip(_)) => Ok(None),
         Err(stop) => Err(stop),
     }
+}
+
+/// Cancels a running operation without a login and with one that means nothing, and looks at it after `pause` as
+/// `LABEL/still`.
+pub fn cancel_uninvited(lab: &mut Lab<'_>, label: &str, token: &str, pause: Duration) -> Result<(), Stop> {
+    let cancel = Request::post("/cmd/cancel", &json!({ "token": token }));
+    lab.send(&format!("{label}/uninvited/anonymous"), &cancel.clone().anonymous())?;
+    lab.send(&format!("{label}/uninvited/bad-token"), &cancel.token("bm8.bm8.bm8"))?;
+    lab.wait(pause);
+    lab.poll(&format!("{label}/still"), token).map(drop)
+}
+
+/// The rule about [`cancel_uninvited`].
+pub const fn uninvited_cancel(id: &'static str, judge: Judge) -> Rule {
+    Rule::must(id, "WebAPI §11 row 9", "A cancellation that is answered 401 ends nothing.", judge)
+}
+
+/// Its judge: the operation `label` runs on. One that was through before shows nothing.
+pub fn goes_on(ev: &Evidence<'_>, label: &str) -> Result<Finding, Finding> {
+    for it in ev.all(&format!("{label}/uninvited/"))? {
+        it.unauthorized()?;
+    }
+    let still = ev.get(&format!("{label}/still"))?;
+    let status = status_of(still).ok_or_else(|| still.broken("its status is owed"))?;
+    still.want(status.get("error").and_then(Value::as_str) != Some("CANCELED"), "nobody who may cancelled it")?;
+    if status.get("done") == Some(&Value::Bool(true)) {
+        return Err(Finding::NoEvidence("it was through before anybody could cancel it".into()));
+    }
+    Ok(Finding::Kept)
 }
 
 /// The user whom every command that is tried has to refuse.
@@ -188,6 +217,28 @@ mod tests {
         broken(check(&[("bad/x", 200, r#"{"status":"OK"}"#)], judge));
         broken(check(&[("bad/x", 401, CHALLENGE)], judge));
         untested(check(&[], judge));
+    }
+
+    #[test]
+    fn a_cancellation_by_nobody_ends_nothing() {
+        let judge: fn(&Evidence<'_>) -> Result<Finding, Finding> = |ev| goes_on(ev, "op");
+        let still = |uninvited: u16, status: &str| {
+            let body = format!("{{\"result\":{status}}}");
+            check(&[("op/uninvited/anonymous", uninvited, CHALLENGE), ("op/still", 200, &body)], judge)
+        };
+        kept(still(401, r#"{"done":false}"#));
+        broken(still(401, r#"{"done":true,"error":"CANCELED"}"#));
+        broken(still(200, r#"{"done":false}"#));
+        untested(still(401, r#"{"done":true}"#));
+    }
+
+    #[test]
+    fn the_user_who_may_not_is_refused_or_not_named() {
+        let rule = limited("a/01");
+        kept(check(&[("no-right", 401, CHALLENGE)], rule.judge));
+        quirk(check(&[("no-right", 403, r#"{"error":"no"}"#)], rule.judge));
+        broken(check(&[("no-right", 200, r#"{"status":"OK"}"#)], rule.judge));
+        untested(check(&[("anonymous", 401, CHALLENGE)], rule.judge));
     }
 
     #[test]

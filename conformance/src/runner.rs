@@ -1,6 +1,7 @@
 //! A run: what is chosen is announced, played, and judged. Replaying a transcript is the same without the playing.
 
 use std::io::{self, IsTerminal, Write};
+use std::mem::discriminant;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
@@ -11,7 +12,7 @@ use crate::danger::Class;
 use crate::evidence::Evidence;
 use crate::lab::{Lab, Stop};
 use crate::options::Options;
-use crate::transcript::Transcript;
+use crate::transcript::{Exchange, Transcript};
 use crate::verdict::{Finding, Mark, Verdict, weigh};
 
 /// Plays the chosen areas. The error says why the run could not be made.
@@ -33,15 +34,24 @@ pub fn play(options: &Options) -> Result<Transcript, String> {
 fn play_all(chosen: &[&'static Area], options: &Options) -> Result<Transcript, String> {
     let mut lab = Lab::new(options);
     lab.end_with(ends_by_signal()?);
+    // Whoever is not let in would find one fault after the other, and none of them the meter's.
+    lab.enter("login");
+    match lab.login() {
+        Err(Stop::Ended) => return Err(ENDED.into()),
+        Err(Stop::Skip(_)) if lab.last("login/answer").is_some_and(is_refusal) => {
+            let user = options.credentials.as_ref().map_or("", |it| it.user.as_str());
+            return Err(format!("{} does not let {user} in; is the password right?", options.url));
+        }
+        // What else is wrong with the login, rules say.
+        _ => {}
+    }
     for (number, area) in chosen.iter().enumerate() {
         progress(options, &format!("[{}/{}] {}", number + 1, chosen.len(), area.name));
         lab.enter(area.name);
         match (area.play)(&mut lab) {
             Ok(()) => {}
             Err(Stop::Forbidden(what)) => return Err(format!("stopped by the guard: {what}")),
-            Err(Stop::Ended) => {
-                return Err("ended by a signal; what had been changed was put back where nothing else is said".into());
-            }
+            Err(Stop::Ended) => return Err(ENDED.into()),
             Err(Stop::Skip(why)) => {
                 lab.transcript.stopped.insert(area.name.into(), why);
             }
@@ -59,7 +69,50 @@ fn play_all(chosen: &[&'static Area], options: &Options) -> Result<Transcript, S
     if let (Some(first), true) = (exchanges.first(), exchanges.iter().all(|it| it.answer.is_err())) {
         return Err(format!("{} never answered: {}", options.url, first.answer_text()));
     }
-    Ok(lab.transcript.sealed())
+    Ok(lab.transcript)
+}
+
+const ENDED: &str = "ended by a signal; what had been changed was put back where nothing else is said";
+
+/// Whether a login was answered by a meter that understood it and does not want it.
+fn is_refusal(login: &Exchange) -> bool {
+    let status = login.answer.as_ref().map_or(0, |it| it.status);
+    let told =
+        login.object().is_ok_and(|it| it.get("error").is_some_and(|it| it.is_string()) && !it.contains_key("jwt"));
+    told && [200, 401, 403, 429].contains(&status)
+}
+
+/// What comes of a run: its record without secrets, and the verdicts.
+pub struct Settled {
+    /// The evidence without secrets.
+    pub record: Transcript,
+    /// What the rules say of the evidence as it was.
+    pub verdicts: Vec<Verdict>,
+    /// Whether they say the same of the record. They do not where a secret is also a word that a rule reads.
+    pub alike: bool,
+}
+
+/// Judges what the meter said, and shows what is left of that without secrets: a password can be any word or number, and
+/// what is put in its place must not be judged.
+pub fn settle(transcript: Transcript, options: &Options) -> Settled {
+    let mut verdicts = judge(&transcript, options);
+    let record = transcript.sealed();
+    let mut alike = true;
+    for (it, shown) in verdicts.iter_mut().zip(judge(&record, options)) {
+        if it.mark == shown.mark && discriminant(&it.finding) == discriminant(&shown.finding) {
+            it.finding = shown.finding;
+            continue;
+        }
+        alike = false;
+        let hidden = || "not shown, since it cannot be told from a password or key".to_string();
+        it.finding = match &it.finding {
+            Finding::Kept => Finding::Kept,
+            Finding::Quirk(_) => Finding::Quirk(hidden()),
+            Finding::NoEvidence(_) => Finding::NoEvidence(hidden()),
+            Finding::Broken { .. } => Finding::Broken { sent: hidden(), came: hidden() },
+        };
+    }
+    Settled { record, verdicts, alike }
 }
 
 /// A flag that a signal sets; the second signal ends the program at once.

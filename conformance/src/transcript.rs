@@ -1,6 +1,6 @@
 //! What was sent and what came, in order, with what else was learned on the way. Rules judge this and nothing else, so a
-//! transcript on disk can be judged again without the meter. Passwords and keys are taken out before anything is judged,
-//! so that a record says exactly what the run said.
+//! transcript on disk can be judged again without the meter. Passwords and keys are taken out before anything is shown
+//! or written.
 
 mod file;
 mod mask;

@@ -6,6 +6,7 @@ use std::fs;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::process::{Command, Output};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -78,10 +79,11 @@ fn who_never_answers_is_told_apart_by_what_he_does_instead() {
 
 #[test]
 fn who_stops_answering_ends_the_run() {
+    static WORN_OUT: AtomicBool = AtomicBool::new(false);
     let first = |mut stream: TcpStream| {
-        // It lets in, and has no more to say to whoever is in.
+        // It lets in, and has no more to say once somebody is in.
         let text = request(&mut stream);
-        match text.contains("Bearer ") {
+        match WORN_OUT.fetch_or(text.contains("Bearer "), Ordering::SeqCst) || text.contains("Bearer ") {
             true => thread::sleep(Duration::from_secs(60)),
             false if text.contains("/auth/login") => {
                 reply(&mut stream, 200, r#"{"jwt":"e30.eyJiZWciOjQwMDAwMDAwMDAsImx0bSI6NjAwfQ.c2ln"}"#);
@@ -98,7 +100,8 @@ fn a_meter_that_repeats_everything_gives_no_secret_away() {
         let text = request(&mut stream);
         match text.contains("/auth/unauthorized") {
             true => reply(&mut stream, 401, r#"{"rlm":"r","nnc":"n","error":"Authentication required."}"#),
-            false => reply(&mut stream, 200, &serde_json::json!({ "error": text }).to_string()),
+            // Whoever it did not let in would not stay.
+            false => reply(&mut stream, 200, &serde_json::json!({ "error": text, "jwt": "e30.e30.e30" }).to_string()),
         }
     };
     let url = meter(parrot);
@@ -121,4 +124,75 @@ fn a_meter_that_repeats_everything_gives_no_secret_away() {
     }
     assert!(shown[1].contains("it holds a secret that was sent"), "{}", shown[1]);
     let _ = (fs::remove_file(record), fs::remove_file(old));
+}
+
+#[test]
+fn who_is_silent_only_to_what_is_malformed_has_not_gone() {
+    let proud = |mut stream: TcpStream| {
+        let text = request(&mut stream);
+        let (head, body) = text.split_once("\r\n\r\n").unwrap_or_default();
+        match text.contains("/cmd/") && (body.is_empty() || serde_json::from_str::<serde_json::Value>(body).is_err()) {
+            true => thread::sleep(Duration::from_secs(60)),
+            false if text.contains("/auth/login") => {
+                reply(&mut stream, 200, r#"{"jwt":"e30.eyJiZWciOjQwMDAwMDAwMDAsImx0bSI6NjAwfQ.c2ln"}"#);
+            }
+            false if head.contains("Bearer ") => reply(&mut stream, 200, r#"{"error":"no"}"#),
+            false => reply(&mut stream, 401, r#"{"rlm":"r","nnc":"n","error":"Authentication required."}"#),
+        }
+    };
+    let output = run(&meter(proud), &["--only", "cmd/cancel,sys/status", "--timeout", "0.3"]);
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(!said.contains("ended early") && said.contains("cmd/cancel/06"), "{said}");
+}
+
+#[test]
+fn a_nonce_that_looks_like_a_command_ends_nothing() {
+    let odd = |mut stream: TcpStream| {
+        let text = request(&mut stream);
+        match text.contains("/auth/login") {
+            true => reply(&mut stream, 200, r#"{"jwt":"e30.eyJiZWciOjQwMDAwMDAwMDAsImx0bSI6NjAwfQ.c2ln"}"#),
+            false => {
+                reply(&mut stream, 401, r#"{"rlm":"cmd/","nnc":"ab/cmd/reboot","error":"Authentication required."}"#)
+            }
+        }
+    };
+    let output = run(&meter(odd), &["--only", "auth/login/02"]);
+    let said = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(0), "{said}");
+}
+
+#[test]
+fn a_password_that_is_a_word_of_the_api_fails_no_rule() {
+    let good = |mut stream: TcpStream| {
+        let text = request(&mut stream);
+        match text.contains("/auth/login") {
+            true => reply(&mut stream, 200, r#"{"jwt":"e30.eyJiZWciOjQwMDAwMDAwMDAsImx0bSI6NjAwfQ.c2ln"}"#),
+            false if text.contains("Bearer ") => reply(&mut stream, 200, r#"{"usr":"owner","rights":["save","ctrl"]}"#),
+            false => reply(&mut stream, 401, r#"{"rlm":"r","nnc":"n","error":"Authentication required."}"#),
+        }
+    };
+    let record = env::temp_dir().join(format!("meter-conformance-word-{}-record", std::process::id()));
+    let url = meter(good);
+    let run = |more: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_meter-conformance"));
+        command.args([
+            "--url",
+            &url,
+            "--user",
+            "owner",
+            "--quiet",
+            "--rate",
+            "2000",
+            "--only",
+            "auth/rights/02,auth/rights/03",
+        ]);
+        command.args(more).env("METER_PASSWORD", "save").output().unwrap()
+    };
+    let output = run(&[]);
+    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stdout));
+    // A record could not say so without the password.
+    let output = run(&["--record", record.to_str().unwrap()]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("give that user another one"));
+    assert!(!record.exists());
 }

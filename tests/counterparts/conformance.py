@@ -30,7 +30,9 @@ NOT_TESTED = (
     ("no command gave a token", "a bench has neither WLAN nor HomePlug"),
     ("needs --with wlan.", "a bench has no WLAN"),
     ("needs --with homeplug.", "a bench has no HomePlug"),
-    ("/sys/version does not show which firmware runs", "a bench has no firmware of its own"),
+    ("the tester says, by update.bench", "a bench only pretends to install"),
+    ("it was through before anybody could cancel it", "zeroing a window is a matter of milliseconds"),
+    ("no register showed an excess", "a bench has no remote registers"),
 )
 
 
@@ -88,6 +90,7 @@ class Bench:
             "db.regs": "0,1,2",
             "db.net-register": "0",
             "db.folder": self.folder,
+            "update.bench": "yes",
             "update.folder": self.publisher.root,
             "update.port": str(self.update_port),
             "update.allow-version": "1.1",
@@ -135,7 +138,7 @@ def safe(tally, folder):
         tried = {rule["class"] for rule in verdicts(path).values() if rule["result"] != "NOT_TESTED"}
         tally.check("a safe run judges nothing but what is safe", tried == {"safe"}, tried)
         status, _, error = run(*args, password="wrong")
-        tally.check("with a wrong password the run fails", status == 1, f"{status} {error}")
+        tally.check("with a wrong password the run is no basis for a verdict", status == 2, f"{status} {error}")
         log = meter.read_log()
         tally.check("a safe run ran nothing on the machine", "would" not in log, log[-500:])
         tally.check("a safe run changed no data", meter.rows() == rows)

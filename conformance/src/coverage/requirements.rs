@@ -62,6 +62,8 @@ pub const ALL: &[Promise] = &[
             "cmd/test-email/02",
             "cmd/test-remote/02",
             "cmd/wlan/27",
+            "cmd/db/status/17",
+            "cmd/test-remote/34",
         ],
     ),
     not(

@@ -128,7 +128,7 @@ pub fn stamp(text: &str) -> Option<i128> {
     }
     let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
     let fraction = format!("{fraction:0<9}");
-    Some(whole.parse::<i128>().ok()? * 1_000_000_000 + fraction[..9].parse::<i128>().ok()?)
+    whole.parse::<i128>().ok()?.checked_mul(1_000_000_000)?.checked_add(fraction[..9].parse::<i128>().ok()?)
 }
 
 /// The same as text, with all nine digits where there is a fraction.
@@ -194,5 +194,6 @@ mod tests {
             assert_eq!(stamp_text(stamp(text).unwrap()), text);
         }
         assert_eq!((stamp("1e9"), stamp("-1"), stamp("1.5")), (None, None, Some(1_500_000_000)));
+        assert_eq!(stamp(&"9".repeat(35)), None);
     }
 }

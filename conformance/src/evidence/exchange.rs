@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 
-use crate::http::Reply;
+use crate::http::{Fault, Reply};
 use crate::transcript::{Exchange, masked};
 use crate::verdict::Finding;
 
@@ -22,7 +22,10 @@ impl Exchange {
 
     /// The reply; none is a fault of the meter.
     pub fn reply(&self) -> Result<&Reply, Finding> {
-        self.answer.as_ref().map_err(|fault| self.broken(fault.to_string()))
+        self.answer.as_ref().map_err(|fault| match fault {
+            Fault::Long => Finding::NoEvidence(fault.to_string()),
+            _ => self.broken(fault.to_string()),
+        })
     }
 
     /// The reply with this status.

@@ -160,7 +160,7 @@ pub fn rising(ev: &Evidence<'_>, start: &str) -> Result<Finding, Finding> {
 
 /// `info`, where it is given, is one of these tags. One that the documents do not know is a note, prose is a fault.
 pub fn info(ev: &Evidence<'_>, start: &str, own: &[&str]) -> Result<Finding, Finding> {
-    let mut seen = false;
+    let (mut seen, mut note) = (false, None);
     for it in polls(ev, start)? {
         let Some(info) = it.status.get("info") else { continue };
         let Some(tag) = info.as_str().filter(|it| is_tag(it)) else {
@@ -169,11 +169,15 @@ pub fn info(ev: &Evidence<'_>, start: &str, own: &[&str]) -> Result<Finding, Fin
         if INFO.iter().any(|it| it.0 == tag) {
             it.exchange.want(own.contains(&tag), format!("{tag} is the tag of another command"))?;
         } else {
-            return Ok(Finding::Quirk(format!("`info` is {tag}, which the documents do not know")));
+            note = Some(format!("`info` is {tag}, which the documents do not know"));
         }
         seen = true;
     }
-    if seen { Ok(Finding::Kept) } else { Err(Finding::NoEvidence("no status had `info`".into())) }
+    match note {
+        Some(note) => Ok(Finding::Quirk(note)),
+        None if seen => Ok(Finding::Kept),
+        None => Err(Finding::NoEvidence("no status had `info`".into())),
+    }
 }
 
 /// `error`, where it is given, is a tag that stands in the documents. Another one is a note, prose is a fault.
@@ -299,6 +303,8 @@ mod tests {
         check(judge, &[r#"{"info":"FLASH"}"#], broken);
         check(judge, &[r#"{"info":"Zeroing"}"#], broken);
         check(judge, &[r#"{"info":"QUEUED"}"#], quirk);
+        check(judge, &[r#"{"info":"QUEUED"}"#, r#"{"info":"Zeroing registers..."}"#], broken);
+        check(judge, &[r#"{"info":"QUEUED"}"#, r#"{"info":"FLASH"}"#], broken);
         check(error, &[r#"{"error":"CANCELED"}"#], kept);
         check(error, &[r#"{"error":"CANCELLED"}"#], broken);
         check(error, &[r#"{"error":"Bad header in line 1"}"#], broken);

@@ -29,13 +29,18 @@ pub struct Target {
 impl Target {
     /// From `http://host[:port]/base`.
     pub fn parse(url: &str) -> Result<Target, String> {
-        let rest = match url.split_once("://") {
-            Some(("http", rest)) => rest,
-            Some(("https", _)) => {
-                return Err(format!("{url}: TLS is not spoken here; put a forwarder like socat or stunnel in between"));
-            }
-            _ => return Err(format!("{url} is not of the form http://HOST[:PORT]/api")),
-        };
+        let (scheme, rest) = url.split_once("://").unwrap_or(("", url));
+        let authority = &rest[..rest.find(['/', '?', '#']).unwrap_or(rest.len())];
+        if authority.contains('@') {
+            // It is not repeated: what stands there may be a password.
+            return Err("the URL names a user, who is to be named by --user and --password-file".into());
+        }
+        if scheme.eq_ignore_ascii_case("https") {
+            return Err(format!("{url}: TLS is not spoken here; put a forwarder like socat or stunnel in between"));
+        }
+        if !scheme.eq_ignore_ascii_case("http") {
+            return Err(format!("{url} is not of the form http://HOST[:PORT]/api"));
+        }
         let (host, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
         // An IPv6 address stands in brackets, and may name its zone (RFC 6874).
         let (name, port) = match host.strip_prefix('[').map(|it| it.split_once(']')) {
@@ -50,10 +55,12 @@ impl Target {
             "" => 80,
             _ => port
                 .strip_prefix(':')
+                // A number's reader would take a sign, too.
+                .filter(|it| it.bytes().all(|it| it.is_ascii_digit()))
                 .and_then(|it| it.parse().ok())
                 .ok_or_else(|| format!("{url}: {port} is no port"))?,
         };
-        if name.is_empty() || name.contains('@') || path.contains(['?', '#', ' ']) {
+        if name.is_empty() || path.contains(['?', '#', ' ']) {
             return Err(format!("{url} is not of the form http://HOST[:PORT]/api"));
         }
         Ok(Target { host: name, port, base: path.trim_end_matches('/').into() })
@@ -80,6 +87,8 @@ pub enum Fault {
     Silent(usize),
     /// What came is no reply.
     Malformed(String),
+    /// It was more than is read here, which is no fault of the meter.
+    Long,
 }
 
 impl fmt::Display for Fault {
@@ -91,6 +100,7 @@ impl fmt::Display for Fault {
             Fault::Closed(bytes) => write!(f, "the connection was closed after {bytes} bytes of a reply"),
             Fault::Silent(0) => f.write_str("no reply in time"),
             Fault::Silent(bytes) => write!(f, "only {bytes} bytes of a reply in time"),
+            Fault::Long => write!(f, "a reply of more than {} MiB, which is not read here", LONGEST >> 20),
             Fault::Malformed(why) => write!(f, "no HTTP reply that can be read: {why}"),
         }
     }
@@ -141,7 +151,7 @@ impl Connection {
                 Progress::More(at_end) => at_end,
             };
             if LONGEST < self.buffer.len() {
-                return Err(Fault::Malformed(format!("it is longer than {} MiB", LONGEST >> 20)));
+                return Err(Fault::Long);
             }
             match self.more(until) {
                 Ok(true) => {}
@@ -218,11 +228,14 @@ mod tests {
             "http://[fe80::1/api",
             "http://[]/api",
             "http://[::1]80/api",
-            "http://user:word@m/api",
+            "http://user:hunter@m/api",
             "http://user@m/api",
+            "http://m:+80/api",
         ] {
-            assert!(Target::parse(url).is_err(), "{url}");
+            let why = Target::parse(url).expect_err(url);
+            assert!(!why.contains("hunter"), "{why}");
         }
+        assert_eq!(parse("HTTP://m/api"), Ok(("m".into(), 80, "/api".into())));
     }
 
     /// What a meter that says `text` over and over, until nobody listens, is taken to have said.
@@ -244,7 +257,7 @@ mod tests {
 
     #[test]
     fn a_meter_that_never_ends_is_not_listened_to_for_ever() {
-        let Err(Fault::Malformed(why)) = flood(&[b'x'; 1 << 16]) else { panic!("that was a reply") };
-        assert!(why.contains("16 MiB"), "{why}");
+        let Err(fault) = flood(&[b'x'; 1 << 16]) else { panic!("that was a reply") };
+        assert!(fault == Fault::Long && fault.to_string().contains("16 MiB"), "{fault}");
     }
 }

@@ -75,6 +75,7 @@ impl Lab<'_> {
 
     /// One look at a token's status.
     pub fn poll(&mut self, label: &str, token: &str) -> Result<Exchange, Stop> {
+        super::login::harmless(token)?;
         self.get(label, &format!("/sys/status/{token}"))
     }
 }

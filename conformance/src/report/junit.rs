@@ -10,14 +10,21 @@ use crate::verdict::{Finding, Mark, Rule, Verdict};
 /// The whole report; a suite for each area of the catalogue, told by the rules' ids.
 pub fn report(transcript: &Transcript, verdicts: &[Verdict]) -> String {
     let mut res = String::from("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n");
-    let counts = Counts::of(verdicts);
+    let (counts, early) = (Counts::of(verdicts), usize::from(transcript.gone.is_some()));
     let _ = writeln!(
         res,
-        "<testsuites name=\"{}\" tests=\"{}\" failures=\"{}\" errors=\"0\">",
+        "<testsuites name=\"{}\" tests=\"{}\" failures=\"{}\" errors=\"{early}\">",
         escaped(&transcript.meter),
-        verdicts.len(),
+        verdicts.len() + early,
         counts.fail
     );
+    if let Some(why) = &transcript.gone {
+        // What a build server shows of a run that proves nothing, or it would pass for one that does.
+        res.push_str(" <testsuite name=\"run\" tests=\"1\" failures=\"0\" errors=\"1\" skipped=\"0\">\n");
+        res.push_str("  <testcase classname=\"run\" name=\"The run comes to its end.\">");
+        let _ = writeln!(res, "<error message=\"The run ended early: {}\"/></testcase>", escaped(why));
+        res.push_str(" </testsuite>\n");
+    }
     for suite in verdicts.chunk_by(|a, b| place(a) == place(b)) {
         let counts = Counts::of(suite);
         let _ = writeln!(
@@ -102,5 +109,9 @@ mod tests {
         assert_eq!(text.matches("<skipped ").count(), 1);
         assert_eq!(text.matches("<system-out>").count(), 2);
         assert_eq!(text.matches("<testsuite ").count(), text.matches("</testsuite>").count());
+        assert!(text.contains("errors=\"0\"") && !text.contains("<error"), "{text}");
+        let text = report(&Transcript { gone: Some("silence".into()), ..transcript }, &some_verdicts());
+        assert!(text.contains("tests=\"6\" failures=\"1\" errors=\"1\""), "{text}");
+        assert!(text.contains("<error message=\"The run ended early: silence\"/>"), "{text}");
     }
 }

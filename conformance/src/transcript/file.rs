@@ -1,7 +1,8 @@
 //! A transcript as a file: one JSON object a line, the run first. Bytes that are no UTF-8 are kept as base64.
 
-use std::fs;
-use std::io;
+use std::fs::{self, OpenOptions, Permissions};
+use std::io::{self, Write};
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 
 use base64::prelude::*;
@@ -19,14 +20,19 @@ pub fn save(transcript: &Transcript, path: &Path) -> io::Result<()> {
     lines.extend(transcript.facts.iter().map(|(name, value)| json!({"fact": name, "value": value})));
     lines.extend(transcript.stopped.iter().map(|(area, why)| json!({"stopped": area, "why": why})));
     lines.extend(transcript.gone.iter().map(|why| json!({"gone": why})));
+    // Without it nobody could tell that the end is missing.
+    lines.push(json!({"end": lines.len()}));
     let text: String = lines.iter().map(|it| format!("{it}\n")).collect();
-    fs::write(path, text)
+    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;
+    // Who was judged, and what it said, is the tester's business alone, also where a file was there before.
+    file.set_permissions(Permissions::from_mode(0o600))?;
+    file.write_all(text.as_bytes())
 }
 
 /// Reads what [`save`] wrote. The error names the line.
 pub fn load(path: &Path) -> Result<Transcript, String> {
     let text = fs::read_to_string(path).map_err(|err| format!("{}: {err}", path.display()))?;
-    let mut res = Transcript::default();
+    let (mut res, mut whole) = (Transcript::default(), false);
     for (number, line) in text.lines().enumerate() {
         let wrong = |what: &str| format!("{}:{}: {what}", path.display(), number + 1);
         let line: Value = serde_json::from_str(line).map_err(|err| wrong(&err.to_string()))?;
@@ -41,11 +47,13 @@ pub fn load(path: &Path) -> Result<Transcript, String> {
             res.stopped.insert(area.into(), line["why"].as_str().unwrap_or_default().into());
         } else if let Some(why) = line["gone"].as_str() {
             res.gone = Some(why.into());
+        } else if let Some(count) = line["end"].as_u64() {
+            whole = count == number as u64;
         } else {
             res.exchanges.push(exchange_in(&line).ok_or_else(|| wrong("this is no exchange"))?);
         }
     }
-    Ok(res)
+    if whole { Ok(res) } else { Err(format!("{}: the record is not whole", path.display())) }
 }
 
 fn exchange_out(it: &Exchange) -> Value {
@@ -67,6 +75,7 @@ fn exchange_out(it: &Exchange) -> Value {
                 Fault::Closed(bytes) => json!(["closed", bytes]),
                 Fault::Silent(bytes) => json!(["silent", bytes]),
                 Fault::Malformed(why) => json!(["malformed", why]),
+                Fault::Long => json!(["long"]),
             }
         }
     }
@@ -86,6 +95,7 @@ fn exchange_in(line: &Value) -> Option<Exchange> {
                 "closed" => Fault::Closed(count),
                 "silent" => Fault::Silent(count),
                 "malformed" => Fault::Malformed(why),
+                "long" => Fault::Long,
                 _ => return None,
             })
         }

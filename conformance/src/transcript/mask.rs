@@ -1,6 +1,8 @@
 //! Takes secrets out of what is shown or kept. It goes by the names of members and fields, since it also has to work on
 //! what is no JSON.
 
+use crate::session::md5;
+
 /// Members whose values are secrets, or give an off-line guesser what it needs.
 const MEMBERS: [&str; 8] = ["mailpass", "key", "password", "pwd", "hash", "jwt", "pw", "dek"];
 
@@ -9,15 +11,24 @@ pub fn masked(text: &str, tokens: bool) -> String {
     let mut res = text.to_string();
     for member in MEMBERS {
         if tokens || member != "jwt" {
-            res = without_member(&res, member);
+            res = with_member(&res, member, |_| "***".into());
         }
     }
     res = without_bearer(&res);
     without_deks(&res)
 }
 
-/// `"member" : "secret"` becomes `"member" : "***"`.
-fn without_member(text: &str, member: &str) -> String {
+/// The text with the logins' tokens made worthless: each has a digest in place of its signature, so that it still shows who
+/// may be what for how long, and is like no other.
+pub fn unsigned(text: &str) -> String {
+    with_member(text, "jwt", |token| {
+        let (front, signature) = token.rsplit_once('.').unwrap_or_default();
+        format!("{front}.{}", md5(if signature.is_empty() { token } else { signature }))
+    })
+}
+
+/// `"member" : "secret"` becomes `"member":"..."` with what `change` makes of it.
+fn with_member(text: &str, member: &str, change: impl Fn(&str) -> String) -> String {
     let name = format!("\"{member}\"");
     let (mut res, mut rest) = (String::with_capacity(text.len()), text);
     while let Some(at) = rest.find(&name) {
@@ -27,15 +38,17 @@ fn without_member(text: &str, member: &str) -> String {
         let value = behind.trim_start();
         let Some(value) = value.strip_prefix(':').map(str::trim_start) else { continue };
         let Some(inside) = value.strip_prefix('"') else { continue };
-        res.push_str(":\"***\"");
-        rest = &inside[end_of_string(inside)..];
+        let end = end_of_string(inside);
+        let value = inside[..end].strip_suffix('"').unwrap_or(&inside[..end]);
+        res.push_str(&format!(":\"{}\"", change(value)));
+        rest = &inside[end..];
     }
     res.push_str(rest);
     res
 }
 
 /// Where the string ends whose opening quote was just passed: behind its closing quote.
-fn end_of_string(text: &str) -> usize {
+pub(super) fn end_of_string(text: &str) -> usize {
     let mut escaped = false;
     for (at, it) in text.char_indices() {
         match it {
@@ -102,5 +115,7 @@ mod tests {
             assert_eq!(masked(text, true), shown);
         }
         assert_eq!(masked(r#"{"jwt":"a.b.c"}"#, false), r#"{"jwt":"a.b.c"}"#);
+        let [one, two] = [r#"{"jwt":"a.b.secret"}"#, r#"{"jwt":"a.b.other"}"#].map(unsigned);
+        assert!(one.starts_with(r#"{"jwt":"a.b."#) && !one.contains("secret") && one != two, "{one} {two}");
     }
 }

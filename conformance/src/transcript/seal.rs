@@ -3,6 +3,7 @@
 
 use serde_json::Value;
 
+use super::mask::{end_of_string, unsigned};
 use super::{Transcript, masked};
 use crate::http::Fault;
 
@@ -10,7 +11,7 @@ use crate::http::Fault;
 const SHORTEST: usize = 4;
 
 impl Transcript {
-    /// The same without secrets. The logins' tokens stay, because rules read them; they end with the run.
+    /// The same without secrets. Of the logins' tokens that is left which rules read, and lets nobody in.
     pub fn sealed(mut self) -> Transcript {
         let named = std::mem::take(&mut self.secrets);
         let long = |it: &&String| SHORTEST <= it.chars().count();
@@ -19,22 +20,32 @@ impl Transcript {
         secrets.sort_by_key(|it| std::cmp::Reverse(it.len()));
         secrets.dedup();
         let plain = |text: &str| secrets.iter().fold(text.to_string(), |text, it| without(&text, it));
-        let bytes = |bytes: &mut Vec<u8>| {
+        let body = |text: &str| {
+            let text = unsigned(&masked(text, false));
+            // What holds the form of JSON together is no secret, whatever it looks like.
+            let json = text.trim_start().starts_with(['{', '[', '"']);
+            if json { in_strings(&text, &plain) } else { plain(&text) }
+        };
+        let bytes = |bytes: &mut Vec<u8>, change: &dyn Fn(&str) -> String| {
             *bytes = match std::str::from_utf8(bytes) {
-                Ok(text) => plain(&masked(text, false)).into_bytes(),
+                Ok(text) => change(text).into_bytes(),
                 // A character for each byte, and back: what is no text may have a password in it all the same.
                 Err(_) => {
-                    let text = masked(&bytes.iter().map(|it| char::from(*it)).collect::<String>(), false);
-                    plain(&text).chars().map(|it| u8::try_from(u32::from(it)).unwrap_or(b'?')).collect()
+                    let text = change(&bytes.iter().map(|it| char::from(*it)).collect::<String>());
+                    text.chars().map(|it| u8::try_from(u32::from(it)).unwrap_or(b'?')).collect()
                 }
             }
         };
+        let message = |text: &str| match text.split_once("\r\n\r\n") {
+            Some((head, rest)) => format!("{}\r\n\r\n{}", masked(head, false), body(rest)),
+            None => masked(text, false),
+        };
         for it in &mut self.exchanges {
-            bytes(&mut it.sent);
+            bytes(&mut it.sent, &message);
             match &mut it.answer {
                 Ok(reply) => {
-                    bytes(&mut reply.body);
-                    bytes(&mut reply.extra);
+                    bytes(&mut reply.body, &body);
+                    bytes(&mut reply.extra, &body);
                     reply.headers.iter_mut().for_each(|it| it.1 = plain(&it.1));
                 }
                 Err(Fault::Malformed(why) | Fault::Unreachable(why)) => *why = plain(why),
@@ -55,6 +66,21 @@ pub fn forms(secret: &str) -> Vec<String> {
         res.push(quoted[1..quoted.len() - 1].to_string());
     }
     res.dedup();
+    res
+}
+
+/// The text of JSON with its strings changed, apart from the names of members. What is not whole is read as far as it goes.
+fn in_strings(text: &str, change: &dyn Fn(&str) -> String) -> String {
+    let (mut res, mut rest) = (String::with_capacity(text.len()), text);
+    while let Some(at) = rest.find('"') {
+        let (before, inside) = rest.split_at(at + 1);
+        res.push_str(before);
+        let (string, behind) = inside.split_at(end_of_string(inside));
+        let is_name = behind.trim_start().starts_with(':');
+        res.push_str(&if is_name { string.to_string() } else { change(string) });
+        rest = behind;
+    }
+    res.push_str(rest);
     res
 }
 
@@ -92,6 +118,18 @@ mod tests {
         run.secrets = vec!["status".into()];
         let body = &run.sealed().exchanges[0].answer.as_ref().unwrap().body.clone();
         assert_eq!(String::from_utf8_lossy(body), r#"{"status":"OK","error":"the *** is ***"}"#);
+    }
+
+    #[test]
+    fn a_password_that_looks_like_a_number_or_a_word_of_json_spoils_none() {
+        for (secret, body) in
+            [("true", r#"{"done":true,"x":"untrue"}"#), ("1795", r#"{"ts": 1795369200.5, "n":[1795]}"#)]
+        {
+            let mut run = transcript("a", [("x", 200, body)]);
+            run.secrets = vec![secret.into()];
+            let sealed = run.sealed().exchanges[0].answer.as_ref().unwrap().body.clone();
+            assert_eq!(String::from_utf8_lossy(&sealed), body.replace("untrue", "un***"));
+        }
     }
 
     #[test]

@@ -46,6 +46,7 @@ fn knowledge(bench: &Bench) -> Vec<(&'static str, String)> {
         ("db.to", bench.window.1.to_string()),
         ("db.regs", "0,1,2".into()),
         ("db.net-register", "0".into()),
+        ("update.bench", "yes".into()),
         ("db.folder", bench.folder.display().to_string()),
         ("auth.limited-user", GUEST.0.to_string()),
         ("auth.limited-password-file", bench.folder.join(GUEST.0).display().to_string()),

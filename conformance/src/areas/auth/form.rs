@@ -14,7 +14,7 @@ use crate::verdict::{Finding, Rule};
 pub const AREA: Area = Area {
     name: "auth/form",
     class: Class::Safe,
-    touches: "logs in with bodies of different form",
+    touches: "logs in with bodies of different form, once with the password itself, in the clear if the way there is",
     params: &[],
     play,
     rules: RULES,

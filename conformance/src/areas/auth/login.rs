@@ -3,6 +3,7 @@
 
 use serde_json::{Value, json};
 
+use super::tokens::number;
 use crate::catalogue::Area;
 use crate::danger::Class;
 use crate::evidence::Evidence;
@@ -70,13 +71,14 @@ const RULES: &[Rule] = &[
             Ok(Finding::Kept)
         },
     ),
-    Rule::must("auth/login/03", "WebAPI /auth/login", "A token's payload carries numbers `beg` and `ltm`.", |ev| {
+    Rule::must("auth/login/03", "WebAPI /auth/login", "A token's payload has `beg` and `ltm`, as numbers.", |ev| {
         let login = ev.get("first/answer")?;
         let body = login.success()?;
         let Some(payload) = body.get("jwt").and_then(Value::as_str).and_then(payload) else {
             return Err(login.broken("the second segment of `jwt` must be a base64url JSON object"));
         };
-        login.want(payload["beg"].is_number() && payload["ltm"].is_number(), format!("the payload is {payload}"))?;
+        let numbers = ["beg", "ltm"].iter().all(|it| number(&payload[*it]).is_some());
+        login.want(numbers, format!("the payload is {payload}"))?;
         Ok(Finding::Kept)
     }),
     Rule::must(
@@ -191,9 +193,23 @@ fn denied(ev: &Evidence<'_>, label: &str) -> Result<Finding, Finding> {
 
 #[cfg(test)]
 mod tests {
+    use base64::prelude::*;
+
     use crate::evidence::testing::{broken, judge, kept, quirk};
 
     const CHALLENGED: &str = r#"{"rlm":"r","nnc":"n","error":"Authentication required."}"#;
+
+    #[test]
+    fn numbers_of_a_token_may_be_texts_as_clients_read_them() {
+        let login = |payload: &str| {
+            let token = format!("e30.{}.c2ln", BASE64_URL_SAFE_NO_PAD.encode(payload));
+            judge("auth/login/03", &[("first/answer", 200, &format!("{{\"jwt\":\"{token}\"}}"))])
+        };
+        kept(login(r#"{"beg":1795369200,"ltm":600}"#));
+        kept(login(r#"{"beg":"1795369200","ltm":"600"}"#));
+        broken(login(r#"{"beg":"now","ltm":600}"#));
+        broken(login(r#"{"beg":1795369200}"#));
+    }
 
     #[test]
     fn a_refused_login_says_so_with_200_and_without_a_token() {

@@ -1,8 +1,6 @@
 //! Challenges: that each is new, for how long one can be answered, and what is said when it is too late. Played last of
 //! the harmless areas, since it waits more than a minute.
 
-use std::time::Duration;
-
 use serde_json::{Value, json};
 
 use crate::catalogue::{Area, Param};
@@ -26,11 +24,7 @@ pub const AREA: Area = Area {
 
 fn play(lab: &mut Lab<'_>) -> Result<(), Stop> {
     let user = lab.options.credentials.clone().ok_or_else(|| Stop::Skip("needs --user".into()))?;
-    let lifetime: f64 = match lab.param("auth.nonce-lifetime").map(str::parse) {
-        None => 60.0,
-        Some(Ok(seconds)) => seconds,
-        Some(Err(_)) => return Err(Stop::Skip("auth.nonce-lifetime is no number of seconds".into())),
-    };
+    let lifetime = lab.seconds("auth.nonce-lifetime", 60.0)?;
     let late = lab.challenge("late")?;
     let expired = lab.challenge("expired")?;
     let answer = |lab: &mut Lab<'_>, label: &str, body: &Value| {
@@ -53,17 +47,17 @@ fn play(lab: &mut Lab<'_>) -> Result<(), Stop> {
     answer(lab, "swapped", &swapped)?;
 
     // "About a minute" is at least three quarters of one, and one and a quarter are too late.
-    lab.sit_out(Duration::from_secs_f64(lifetime * 0.75))?;
+    lab.sit_out(lifetime.mul_f64(0.75))?;
     let body = user.answer(&late.0, &late.1, &lab.random(32));
     answer(lab, "late", &body)?;
-    lab.sit_out(Duration::from_secs_f64(lifetime * 0.5))?;
+    lab.sit_out(lifetime.mul_f64(0.5))?;
     let body = user.answer(&expired.0, &expired.1, &lab.random(32));
     answer(lab, "expired", &body)?;
     Ok(())
 }
 
 const RULES: &[Rule] = &[
-    Rule::must("auth/nonces/01", "WebAPI /auth/login, nnc", "No two challenges have the same nonce.", |ev| {
+    Rule::choice("auth/nonces/01", "documents silent", "No two challenges have the same nonce.", |ev| {
         let mut seen = Vec::new();
         for it in ev.everything().iter().filter(|it| it.label.ends_with("/challenge")) {
             let Some(nonce) = it.object().ok().and_then(|it| Some(it.get("nnc")?.as_str()?.to_string())) else {

@@ -193,8 +193,8 @@ fn claims<'a>(ev: &Evidence<'a>) -> Result<(&'a Exchange, Value), Finding> {
 }
 
 /// A number, or a string of one: clients take both.
-fn number(value: &Value) -> Option<f64> {
-    value.as_f64().or_else(|| value.as_str()?.parse().ok())
+pub fn number(value: &Value) -> Option<f64> {
+    value.as_f64().or_else(|| value.as_str()?.parse().ok()).filter(|it: &f64| it.is_finite())
 }
 
 #[cfg(test)]

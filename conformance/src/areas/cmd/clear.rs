@@ -3,12 +3,14 @@
 
 use serde_json::json;
 
+use crate::areas::number;
 use crate::catalogue::{Area, Param};
 use crate::danger::Class;
-use crate::evidence::refusal;
+use crate::evidence::{Evidence, refusal};
 use crate::http::Request;
 use crate::lab::{Lab, Stop};
 use crate::refusals;
+use crate::transcript::Exchange;
 use crate::verdict::{Finding, Rule};
 
 /// `"web_cache"`, to the byte.
@@ -35,6 +37,8 @@ pub const AREA: Area = Area {
 };
 
 const PATH: &str = "/cmd/clear";
+/// Where a meter with remote registers shows their excess.
+const TEAM: &str = "/sys/team/reg";
 
 fn play_web_cache(lab: &mut Lab<'_>) -> Result<(), Stop> {
     let body = json!("web_cache");
@@ -69,7 +73,9 @@ fn play(lab: &mut Lab<'_>) -> Result<(), Stop> {
     if lab.need("clear.excess")? != "yes" {
         return Err(Stop::Skip("clear.excess is not yes".into()));
     }
+    lab.get("team/before", TEAM)?;
     lab.post("excess/first", PATH, &json!("excess"))?;
+    lab.get("team/after", TEAM)?;
     lab.post("excess/second", PATH, &json!("excess"))?;
     Ok(())
 }
@@ -136,7 +142,31 @@ const RULES: &[Rule] = &[
         Ok(Finding::Kept)
     }),
     refusals::limited("cmd/clear/08"),
+    Rule::must("cmd/clear/09", "cmd-api: Clear, excess", "After it the excess of every register is zero.", cleared),
 ];
+
+/// What was in excess before is so no more. What came up since is less than that, and a note.
+fn cleared(ev: &Evidence<'_>) -> Result<Finding, Finding> {
+    let excess = |it: &Exchange, name: &str| Some(number(&it.result().ok()?[name]["excess"])?.abs());
+    let (before, after) = (ev.get("team/before")?, ev.get("team/after")?);
+    let registers = before.result().ok().and_then(|it| it.as_object().cloned()).unwrap_or_default();
+    let owed = registers.keys().filter_map(|it| Some((it, excess(before, it).filter(|it| *it != 0.0)?)));
+    let (mut seen, mut note) = (false, None);
+    for (name, old) in owed {
+        let Some(left) = excess(after, name) else {
+            return Err(after.broken(format!("register {name} had an excess, and shows none")));
+        };
+        after.want(left < old, format!("the excess of {name} was {old}, and is {left}"))?;
+        if left != 0.0 {
+            note = Some(format!("{name} has an excess of {left} again"));
+        }
+        seen = true;
+    }
+    match seen {
+        true => Ok(note.map_or(Finding::Kept, Finding::Quirk)),
+        false => Err(Finding::NoEvidence(format!("no register showed an excess at {TEAM}"))),
+    }
+}
 
 #[cfg(test)]
 mod tests {
@@ -154,5 +184,12 @@ mod tests {
         quirk(judge("cmd/clear/02", &[("word/other", 422, r#"{"error":"x"}"#)]));
         broken(judge("cmd/clear/02", &[("word/other", 200, ok)]));
         untested(judge("cmd/clear/06", &[("word/other", 200, ok)]));
+        let excess = |before, after| judge("cmd/clear/09", &[("team/before", 200, before), ("team/after", 200, after)]);
+        let (much, none) = (r#"{"result":{"PV":{"excess":"500"}}}"#, r#"{"result":{"PV":{"excess":"0"}}}"#);
+        kept(excess(much, none));
+        broken(excess(much, much));
+        quirk(excess(much, r#"{"result":{"PV":{"excess":"2"}}}"#));
+        untested(excess(none, none));
+        untested(excess(r#"{"error":"not there"}"#, r#"{"error":"not there"}"#));
     }
 }

@@ -14,12 +14,16 @@ pub const AREA: Area = Area {
     name: "cmd/reboot",
     class: Class::Reboot,
     touches: "reboots the meter once",
-    params: &[Param { name: "reboot.wait", meaning: "Seconds within which the meter must be back (120)." }],
+    params: &[
+        Param { name: "reboot.wait", meaning: "Seconds within which the meter must be back (120)." },
+        Param { name: BENCH, meaning: "yes if the meter only pretends to install updates, as one on a bench does." },
+    ],
     play,
     rules: RULES,
 };
 
 const PATH: &str = "/cmd/reboot";
+const BENCH: &str = "update.bench";
 
 fn play(lab: &mut Lab<'_>) -> Result<(), Stop> {
     let wait = lab.seconds("reboot.wait", 120.0)?;
@@ -40,6 +44,7 @@ fn play(lab: &mut Lab<'_>) -> Result<(), Stop> {
     }
     lab.get("uptime/after", "/sys/uptime")?;
     lab.get("boot/after", "/sys/boot")?;
+    lab.fact("pretends", lab.param(BENCH) == Some("yes"));
     lab.get("version/after", "/sys/version")?;
     down::look_at_operation(lab)
 }
@@ -89,6 +94,11 @@ const RULES: &[Rule] = &[
 /// /sys/version names the firmware that the last installation brought.
 fn updated(ev: &Evidence<'_>) -> Result<Finding, Finding> {
     let after = ev.get("version/after")?;
+    if ev.fact("pretends")?.as_bool() == Some(true) {
+        return Err(Finding::NoEvidence(format!(
+            "the tester says, by {BENCH}, that the meter only pretends to install"
+        )));
+    }
     let mut installs =
         ev.everything().iter().filter(|it| it.area == update_install::AREA.name && it.label == "install");
     let install = installs.next_back().filter(|it| it.success().is_ok());
@@ -112,4 +122,28 @@ fn stays(ev: &Evidence<'_>) -> Result<Finding, Finding> {
     let uptime = |it: &crate::transcript::Exchange| Ok::<_, Finding>(it.result()?.as_f64().unwrap_or_default());
     after.want(uptime(before)? <= uptime(after)?, "/sys/uptime began anew")?;
     Ok(Finding::Kept)
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::evidence::testing::{broken, exchange, judge_all, kept, transcript, untested};
+
+    #[test]
+    fn what_was_installed_is_what_runs() {
+        let after = |installed: bool, pretends: bool, runs: &str| {
+            let mut run = transcript("cmd/reboot", [("version/after", 200, runs)]);
+            run.facts.insert("cmd/reboot/pretends".into(), pretends.into());
+            let sent = b"POST /api/cmd/update HTTP/1.1\r\n\r\n{\"action\":\"install\",\"version\":\"1.1\"}";
+            if installed {
+                run.exchanges.push(exchange("cmd/update/install", "install", 0.0, sent, 200, r#"{"token":"t"}"#));
+            }
+            judge_all("cmd/reboot/15", &run)
+        };
+        let (old, new) = (r#"{"result":{"firmware":"1.0"}}"#, r#"{"result":{"firmware":"1.1"}}"#);
+        kept(after(true, false, new));
+        broken(after(true, false, old));
+        untested(after(true, true, old));
+        untested(after(false, false, old));
+        untested(after(true, false, r#"{"result":{}}"#));
+    }
 }

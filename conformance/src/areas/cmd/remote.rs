@@ -305,6 +305,7 @@ const RULES: &[Rule] = &[
         }
     }),
     refusals::limited("cmd/test-remote/33"),
+    refusals::uninvited_cancel("cmd/test-remote/34", |ev| refusals::goes_on(ev, "cancelled")),
 ];
 
 #[cfg(test)]

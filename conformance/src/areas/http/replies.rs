@@ -181,6 +181,8 @@ mod tests {
             reply.headers.push(("Content-Type".into(), "application/json; charset=utf-8".into()));
         }
         kept(judge_all("http/replies/03", &run));
+        run.exchanges[0].answer = Err(Fault::Long);
+        kept(judge_all("http/replies/01", &run));
         run.exchanges[0].answer = Err(Fault::Malformed("two lengths".into()));
         broken(judge_all("http/replies/01", &run));
         untested(judge_all("http/replies/03", &run));

@@ -100,6 +100,10 @@ const RULES: &[Rule] = &[
         },
     ),
     Rule::must("http/requests/02", "RFC 9112 §7.1", "A body in chunks is taken like one with a length.", |ev| {
+        let it = ev.get("chunked/answer")?;
+        if it.reply()?.status == 411 {
+            return Ok(Finding::Quirk("the meter wants a length (RFC 9112 §6.3)".into()));
+        }
         logged_in(ev, "chunked")
     }),
     Rule::should("http/requests/03", "RFC 9112 §9.3", "A connection that is kept open takes the next request.", |ev| {
@@ -223,8 +227,12 @@ mod tests {
     }
 
     #[test]
-    fn chunks_hold_the_body() {
+    fn chunks_hold_the_body_and_a_meter_may_want_a_length_instead() {
         let text = chunks("{\"a\":1}");
+        let answer = |status, body| judge("http/requests/02", &[("chunked/answer", status, body)]);
+        kept(answer(200, r#"{"jwt":"a.b.c"}"#));
+        quirk(answer(411, ""));
+        broken(answer(400, ""));
         assert_eq!(text, "1;lab=1\r\n{\r\n3\r\n\"a\"\r\n3\r\n:1}\r\n0\r\nX-Lab: end\r\n\r\n");
     }
 }

@@ -2,13 +2,16 @@
 
 use serde_json::{Value, json};
 
-use super::{Mutant, anonymous, failed, fine, obey, replace};
+use super::{Mutant, anonymous, before_401, failed, fine, obey, replace};
 use crate::message::Message;
 use crate::proxy::Meter;
 
 pub static MUTANTS: &[Mutant] = &[
     Mutant::new("cancel/without-login", &["cmd/cancel/01"], |call, meter| {
         obey(call, meter, |it| anonymous(it) && it.path() == "/cmd/cancel")
+    }),
+    Mutant::new("cancel/executes-before-401", &["cmd/test-remote/34"], |call, meter| {
+        before_401(call, meter, "/cmd/cancel")
     }),
     Mutant::new("cancel/body-before-login", &["cmd/cancel/01"], |call, meter| {
         let wrong = call.path() == "/cmd/cancel" && call.json().is_none() && anonymous(&call);

@@ -133,6 +133,11 @@ pub static MUTANTS: &[Mutant] = &[
             it.remove("from");
         })
     }),
+    Mutant::new("restore/ignores-to", &["cmd/db/restore/11"], |call, meter| {
+        command(call, meter, "restore", |it| {
+            it.remove("to");
+        })
+    }),
     Mutant::new("restore/spike-at-a-chunks-edge", &["cmd/db/restore/06", "cmd/db/restore/07"], |call, meter| {
         spiky(call, meter, |more| more.is_none())
     }),

@@ -42,6 +42,11 @@ fn traffic(lab: &mut Lab<'_>, window: &Window) -> Result<(), Stop> {
     half["from"] = json!(stamp_text(middle));
     window.run(lab, "half", &half)?;
     window.picture(lab, "half")?;
+    window.run(lab, "early/zero", &zero)?;
+    let mut early = window.restore(&rows);
+    early["to"] = json!(stamp_text(middle));
+    window.run(lab, "early", &early)?;
+    window.picture(lab, "early")?;
     window.run(lab, "whole", &window.restore(&rows))?;
     window.picture(lab, "whole")?;
     for (label, flag) in [("chain", true), ("loose", false)] {
@@ -130,6 +135,24 @@ const RULES: &[Rule] = &[
     Rule::must("cmd/db/restore/09", "WebAPI §2 info tags", "`info` is a tag of the list for the database.", |ev| {
         status::info(ev, "", super::status::INFO)
     }),
+    Rule::must(
+        "cmd/db/restore/11",
+        "cmd-api: from and to",
+        "Rows of the file that are younger than `to` are not restored.",
+        |ev| {
+            let middle = ev.fact("middle")?.as_str().and_then(stamp).unwrap_or_default();
+            let (_, zero) = super::window::picture(ev, "zero")?;
+            accepted(ev, "early")?;
+            differs(ev, "original", "early", move |_, register, stamp, old| {
+                let flat = zero.steps(register).get(&stamp).copied().unwrap_or_default();
+                match stamp {
+                    it if it < middle => [old; 2],
+                    it if it == middle => [flat, old],
+                    _ => [flat; 2],
+                }
+            })
+        },
+    ),
     Rule::must("cmd/db/restore/10", CLAUSE, "At the end the data are as the tester gave them.", |ev| {
         accepted(ev, "put-back")?;
         unchanged(ev, "original", "final")

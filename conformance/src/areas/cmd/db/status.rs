@@ -10,6 +10,7 @@ use crate::danger::Class;
 use crate::evidence::{status, tokens};
 use crate::http::Request;
 use crate::lab::{Lab, Stop};
+use crate::refusals;
 use crate::verdict::{Finding, Rule};
 
 /// See the module.
@@ -42,6 +43,8 @@ fn traffic(lab: &mut Lab<'_>, window: &Window) -> Result<(), Stop> {
         lab.send(label, &Request::post("/cmd/db", &body).header("Prefer", "respond-async"))?;
     }
     if let Some(token) = lab.last_token("cancel") {
+        // Without a pause: it may be through all too soon.
+        refusals::cancel_uninvited(lab, "cancel", &token, Duration::ZERO)?;
         lab.post("cancel/command", "/cmd/cancel", &json!({"token": token}))?;
         lab.follow("cancel", &token, lab.options.max_wait)?;
     }
@@ -54,6 +57,7 @@ fn traffic(lab: &mut Lab<'_>, window: &Window) -> Result<(), Stop> {
 }
 
 const RULES: &[Rule] = &[
+    refusals::uninvited_cancel("cmd/db/status/17", |ev| refusals::goes_on(ev, "cancel")),
     Rule::should(
         "cmd/db/status/01",
         "WebAPI §2, §11 no. 18",

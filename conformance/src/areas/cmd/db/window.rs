@@ -212,7 +212,10 @@ impl Scene {
     /// As the area recorded it.
     pub fn of(ev: &Evidence<'_>) -> Result<Scene, Finding> {
         let bound = |name: &str| Ok(ev.fact(name)?.as_str().and_then(stamp).unwrap_or_default());
-        let regs = ev.fact("regs")?.as_array().into_iter().flatten().filter_map(Value::as_u64).collect();
+        let regs: Vec<_> = ev.fact("regs")?.as_array().into_iter().flatten().filter_map(Value::as_u64).collect();
+        if regs.is_empty() {
+            return Err(Finding::NoEvidence("no registers were given up".into()));
+        }
         let registers = registers(ev.get("registers")?)?;
         Ok(Scene { from: bound("from")?, to: bound("to")?, regs, registers })
     }
@@ -327,6 +330,14 @@ mod tests {
         broken(judge("cmd/db/zero/03", [&[30, 40, 50, 50, 50, 50, 50, 60], GROWS[1]]));
         broken(judge("cmd/db/zero/02", [&[30, 40, 40, 40, 40, 40, 50, 60], &[0, 1, 2, 2, 2, 2, 3, 4]]));
         broken(judge("cmd/db/zero/05", [&[0, 10, 10, 10, 10, 50, 60, 70], GROWS[1]]));
+    }
+
+    #[test]
+    fn a_record_without_registers_is_no_evidence() {
+        let mut run = pictures(GROWS, GROWS);
+        run.facts.insert("cmd/db/zero/regs".into(), json!([]));
+        let rule = super::super::zero::AREA.rules.iter().find(|it| it.id == "cmd/db/zero/04").unwrap();
+        crate::evidence::testing::untested((rule.judge)(&Evidence::new(&run, "cmd/db/zero")));
     }
 
     #[test]

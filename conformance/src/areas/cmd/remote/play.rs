@@ -67,6 +67,7 @@ pub(super) fn play(lab: &mut Lab<'_>) -> Result<(), Stop> {
     let reply = lab.post("cancelled", PATH, &order)?;
     let Some(token) = token_of(&reply) else { return Ok(()) };
     lab.fact("visited", device.asked_within(time));
+    refusals::cancel_uninvited(lab, "cancelled", &token, SOON)?;
     lab.post("cancel", "/cmd/cancel", &json!({ "token": token }))?;
     lab.follow("cancelled", &token, time)?;
     lab.fact("left", device.left_within(lab.options.timeout));
