@@ -6,6 +6,8 @@ mod login;
 pub mod operation;
 mod raw;
 
+pub use login::harmless;
+
 use std::fmt;
 use std::fs::{self, File};
 use std::io::Read;

@@ -234,11 +234,11 @@ fn bridges_are_left_with_the_testers_password_and_have_no_other_unasked() {
     let (password, targets) =
         (format!("homeplug.password-file={}", password.display()), format!("homeplug.targets={}", targets.display()));
     let args =
-        ["--allow", "homeplug", "--only", "cmd/homeplug", "--max-wait", "20", "--with", &password, "--with", &targets];
-    let (url, set) = homeplug(Duration::from_secs(6));
+        ["--allow", "homeplug", "--only", "cmd/homeplug", "--max-wait", "10", "--with", &password, "--with", &targets];
+    let (url, set) = homeplug(Duration::from_secs(3));
     let (_, text) = run(&url, &args);
     assert!(set.lock().unwrap().iter().all(|it| it == "the tester's"), "{text}");
-    let (url, set) = homeplug(Duration::from_secs(6));
+    let (url, set) = homeplug(Duration::from_secs(3));
     let (_, text) = run(&url, &[&args[..], &["--with", "homeplug.lengths=yes"]].concat());
     let set = set.lock().unwrap();
     assert_eq!(set.last().map(String::as_str), Some("the tester's"), "{set:?}: {text}");
@@ -289,4 +289,47 @@ fn a_backup_is_kept_in_a_file_until_all_is_put_back() {
         }
     }
     fs::remove_dir_all(&folder).unwrap();
+}
+
+#[test]
+fn a_meter_that_starts_anew_after_an_installation_is_waited_for() {
+    let (mut installs, mut looks, mut away, mut first) = (0, 0, None, 0);
+    let url = meter(move |call| {
+        if away.is_some_and(|it| Instant::now() < it) {
+            return Some((0, Value::Null));
+        }
+        if away.is_some() && call.login != 0 && call.login <= first {
+            return Some(challenge());
+        }
+        call.user.as_ref()?;
+        let order = json!({"action": "install", "target": "fw", "version": "1.1"});
+        match call.path.as_str() {
+            "/cmd/update" if call.method == "POST" && call.body == order => {
+                installs += 1;
+                Some((200, json!({ "token": format!("{installs:032x}") })))
+            }
+            it if it.starts_with("/sys/status/") && installs == 1 => {
+                Some((200, json!({"result": {"done": true, "ts": "1", "error": "CANCELED"}})))
+            }
+            it if it.starts_with("/sys/status/") && away.is_none() => {
+                looks += 1;
+                if looks == 3 {
+                    (away, first) = (Some(Instant::now() + Duration::from_secs(4)), call.login);
+                }
+                Some((200, json!({"result": {"done": false, "ts": "1", "progress": 0.5}})))
+            }
+            "/sys/version" => {
+                let version = if away.is_some() { "1.1" } else { "1.0" };
+                Some((200, json!({"result": {"firmware": version}})))
+            }
+            "/cmd/cancel" => Some(fine()),
+            _ => None,
+        }
+    });
+    let args =
+        ["--allow", "update-install", "--only", "cmd/update/install/11,cmd/update/install/12,cmd/update/install/13"];
+    let (output, text) =
+        run(&url, &[&args[..], &["--with", "update.allow-version=1.1", "--with", "update.wait=30"]].concat());
+    assert_eq!(output.status.code(), Some(0), "{text}");
+    assert!(text.contains("2 pass, 0 fail") && text.contains("the meter started anew by itself"), "{text}");
 }

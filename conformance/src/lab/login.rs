@@ -55,11 +55,11 @@ impl Lab<'_> {
     }
 }
 
-/// Ends the area if a token of the meter's could be read as a command once it stands in a request: the guard would take that
+/// Ends the area if a word of the meter's could be read as a command once it stands in a request: the guard would take that
 /// for a mistake of this program.
-pub(super) fn harmless(token: &str) -> Result<(), Stop> {
+pub fn harmless(token: &str) -> Result<(), Stop> {
     match classes_of(token.as_bytes()).is_empty() {
         true => Ok(()),
-        false => Err(Stop::Skip("a token of the meter reads like a command, so it is not sent".into())),
+        false => Err(Stop::Skip("what the meter gave reads like a command, so it is not sent".into())),
     }
 }

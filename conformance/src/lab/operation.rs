@@ -32,11 +32,12 @@ impl Lab<'_> {
 
     /// Polls a token to the end within `time`, recorded as [`Lab::operation`] does.
     pub fn follow(&mut self, label: &str, token: &str, time: Duration) -> Result<Option<Map<String, Value>>, Stop> {
-        let until = Instant::now() + time;
+        let (until, mut was_away) = (Instant::now() + time, false);
         for number in 1.. {
             let poll = match self.poll(&format!("{label}/poll/{number}"), token) {
                 // There is no login while it is away.
                 Err(Stop::Skip(_)) if self.going_down && Instant::now() < until => {
+                    was_away = true;
                     thread::sleep(POLL);
                     continue;
                 }
@@ -47,10 +48,17 @@ impl Lab<'_> {
                 // A meter that starts anew is not there for a while, and wants another login then.
                 self.rename_last(&format!("{label}/away/{number}"));
                 self.forget_login();
+                was_away = true;
                 thread::sleep(POLL);
                 continue;
             }
-            let Some(status) = status_of(&poll) else { return Ok(None) };
+            let Some(status) = status_of(&poll) else {
+                if was_away {
+                    // It may have forgotten what it did before.
+                    self.rename_last(&format!("{label}/away/{number}"));
+                }
+                return Ok(None);
+            };
             if is_over(&status) {
                 self.transcript.exchanges.push(Exchange { label: format!("{label}/end"), ..poll });
                 return Ok(Some(status));
@@ -75,7 +83,7 @@ impl Lab<'_> {
 
     /// One look at a token's status.
     pub fn poll(&mut self, label: &str, token: &str) -> Result<Exchange, Stop> {
-        super::login::harmless(token)?;
+        super::harmless(token)?;
         self.get(label, &format!("/sys/status/{token}"))
     }
 }

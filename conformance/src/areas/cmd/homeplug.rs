@@ -8,7 +8,7 @@ use serde_json::json;
 
 use crate::catalogue::{Area, Param};
 use crate::danger::Class;
-use crate::evidence::status;
+use crate::evidence::{Evidence, status};
 use crate::http::Request;
 use crate::lab::{Lab, Stop};
 use crate::refusals::{self, Bodies, MALFORMED};
@@ -145,40 +145,54 @@ fn play(lab: &mut Lab<'_>) -> Result<(), Stop> {
     if lab.param(LENGTHS_TOO) == Some("yes") {
         res = [("shortest", "Q7.s"), ("longest", "Q7 longest, 24 letters ~")]
             .into_iter()
-            .try_for_each(|(label, password)| lab.operation(label, &order(password), time).map(drop));
+            .try_for_each(|(label, password)| set(lab, label, &order(password)).map(drop));
     }
-    let set = lab.put_back(|lab| set(lab, &order(&password)));
-    if res.is_ok() && set.is_ok() {
-        // The same once more changes nothing, and shows that the bridges still answer.
-        res = lab.operation("again", &order(&password), time).map(drop);
+    let set_at_last = lab.put_back(|lab| set(lab, "set", &order(&password)));
+    if !matches!(set_at_last, Ok(true)) {
+        lab.warn(LEFT);
     }
+    // The same once more changes nothing, and shows that the bridges still answer.
+    let res = res.and(set_at_last).and_then(|done| if done { set(lab, "again", &order(&password)) } else { Ok(false) });
     lab.expect_down(false);
     refusals::look_for_secrets(lab, AREA.name, &secrets);
-    res.and(set)
+    res.map(drop)
 }
 
-/// Sets the tester's password, as `set`, and again, as `set/again/1` and so on, until it is set or the longest wait is over:
-/// bridges must not be left with another.
-fn set(lab: &mut Lab<'_>, order: &Request) -> Result<(), Stop> {
+/// Sets a password, as `LABEL`, and again, as `LABEL/again/1` and so on, until it is set or the longest wait is over: bridges
+/// must not be left with half a change. Returns whether it is.
+fn set(lab: &mut Lab<'_>, label: &str, order: &Request) -> Result<bool, Stop> {
     let (begun, wait) = (Instant::now(), lab.options.max_wait);
     for number in 0.. {
-        let label = if number == 0 { "set".to_string() } else { format!("set/again/{number}") };
-        let end = lab.operation(&label, order, wait);
+        let label = attempt(label, number);
+        let end = match lab.operation(&label, order, wait) {
+            Err(Stop::Skip(_)) => None,
+            end => end?,
+        };
         let replied = lab.last(&label).is_some_and(|it| it.success().is_ok());
         let token = lab.last_token(&label).is_some();
-        match end {
-            Ok(None) if replied && !token => return Ok(()),
-            Ok(Some(end)) if replied && !end.contains_key("error") => return Ok(()),
-            Ok(_) | Err(Stop::Skip(_)) if begun.elapsed() < wait || number < 2 => lab.wait(AWAY),
-            Ok(_) => break,
-            Err(stop) => {
-                lab.warn(LEFT);
-                return Err(stop);
-            }
+        if replied && end.map_or(!token, |it| !it.contains_key("error")) {
+            return Ok(true);
         }
+        if wait < begun.elapsed() && 2 <= number {
+            break;
+        }
+        lab.wait(AWAY);
     }
-    lab.warn(LEFT);
-    Ok(())
+    Ok(false)
+}
+
+fn attempt(label: &str, number: usize) -> String {
+    if number == 0 { label.into() } else { format!("{label}/again/{number}") }
+}
+
+/// The first attempt that was answered at all did what it was to do: after a change the meter may be out of reach for a
+/// while.
+fn carried_out(ev: &Evidence<'_>, label: &str) -> Result<Finding, Finding> {
+    let again = format!("{label}/again/");
+    let is_one = |it: &str| it == label || it.strip_prefix(&again).is_some_and(|it| !it.contains('/'));
+    let all = ev.all(label)?;
+    let answered = all.into_iter().find(|it| is_one(&it.label) && it.answer.is_ok());
+    status::carried_out(ev, answered.map_or(label, |it| &it.label))
 }
 
 const CLAUSE: &str = "cmd-api: Manage HomePlug";
@@ -241,17 +255,17 @@ const RULES: &[Rule] = &[
         refusals::keeps_secrets(ev)
     }),
     Rule::must("cmd/homeplug/14", CLAUSE, "The tester's bridges get the tester's password.", |ev| {
-        status::carried_out(ev, "set")
+        carried_out(ev, "set")
     }),
     Rule::must("cmd/homeplug/15", CLAUSE, "Passwords of 4 and of 24 characters are set.", |ev| {
         if ev.get("set").is_ok() && ev.get("shortest").is_err() {
             return Err(Finding::NoEvidence(format!("needs --with {LENGTHS_TOO}=yes")));
         }
-        status::carried_out(ev, "shortest")?;
-        status::carried_out(ev, "longest")
+        carried_out(ev, "shortest")?;
+        carried_out(ev, "longest")
     }),
     Rule::should("cmd/homeplug/16", CLAUSE, "The same password once more is set like the first time.", |ev| {
-        status::carried_out(ev, "again")
+        carried_out(ev, "again")
     }),
     Rule::must(
         "cmd/homeplug/17",
@@ -267,7 +281,6 @@ mod tests {
     use serde_json::Value;
 
     use super::*;
-    use crate::evidence::Evidence;
     use crate::evidence::testing::{broken, kept, transcript, untested};
 
     fn check(rule: &str, answers: &[(&str, u16, &str)], expect: fn(Result<Finding, Finding>)) {
@@ -295,5 +308,10 @@ mod tests {
         check("/14", &[("set", 200, token), ("set/poll/1", 200, r#"{"result":{"done":true,"error":"X"}}"#)], broken);
         check("/14", &[("set", 200, r#"{"error":"no bridge"}"#)], broken);
         check("/14", &[], untested);
+        check("/14", &[("set/again/1", 200, r#"{"status":"OK"}"#)], kept);
+        let mut run = transcript(AREA.name, [("set", 200, ""), ("set/again/1", 200, r#"{"status":"OK"}"#)]);
+        broken(carried_out(&Evidence::new(&run, AREA.name), "set"));
+        run.exchanges[0].answer = Err(crate::http::Fault::Silent(0));
+        kept(carried_out(&Evidence::new(&run, AREA.name), "set"));
     }
 }

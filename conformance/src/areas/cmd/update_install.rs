@@ -223,6 +223,7 @@ const RULES: &[Rule] = &[
     ),
     Rule::must("cmd/update/install/11", CLAUSE, "The version that was asked for is installed.", installed),
     Rule::must("cmd/update/install/12", "WebAPI §2", "The end of the installation can still be looked at.", |ev| {
+        forgotten(ev)?;
         status::lasting(ev, "install", "later")
     }),
     Rule::must("cmd/update/install/13", "WebAPI §2 done", "`done` is a boolean, and stays true.", |ev| {
@@ -301,11 +302,22 @@ fn installed(ev: &Evidence<'_>) -> Result<Finding, Finding> {
     if asked.is_some() && shown == asked {
         return if before == asked { ended } else { Ok(Finding::Kept) };
     }
+    if shown.is_none() {
+        forgotten(ev)?;
+    }
     ended?;
     Ok(Finding::Quirk(match shown {
         Some(shown) => format!("/sys/version shows {shown} until the meter starts anew"),
         None => "/sys/version does not show which firmware runs".into(),
     }))
+}
+
+/// Goes on unless the meter started anew by itself and knows nothing of the installation any more, which it need not.
+fn forgotten(ev: &Evidence<'_>) -> Result<(), Finding> {
+    match ev.all("install/away/").is_ok() && status::end(ev, "install").is_err() {
+        true => Err(Finding::NoEvidence("the meter started anew by itself, and forgot the operation".into())),
+        false => Ok(()),
+    }
 }
 
 /// The version that an installation asks for.

@@ -9,7 +9,7 @@ use crate::catalogue::Area;
 use crate::danger::Class;
 use crate::evidence::Evidence;
 use crate::http::{Framing, Request};
-use crate::lab::{Lab, Stop};
+use crate::lab::{Lab, Stop, harmless};
 use crate::transcript::Exchange;
 use crate::verdict::{Finding, Rule};
 
@@ -76,6 +76,8 @@ fn play(lab: &mut Lab<'_>) -> Result<(), Stop> {
 fn login_body(lab: &mut Lab<'_>, label: &str) -> Result<String, Stop> {
     let user = lab.options.credentials.clone().ok_or_else(|| Stop::Skip("needs --user".into()))?;
     let (realm, nonce) = lab.challenge(label)?;
+    // In chunks or in pieces nobody could tell it from a request.
+    harmless(&realm).and(harmless(&nonce))?;
     Ok(user.answer(&realm, &nonce, &lab.random(32)).to_string())
 }
 
