@@ -261,7 +261,11 @@ impl<'a> Lab<'a> {
         let Some(class) = classes_of(bytes).into_iter().find(|it| !self.options.allowed.contains(it)) else {
             return Ok(());
         };
-        let line = String::from_utf8_lossy(bytes).lines().next().unwrap_or_default().to_string();
+        // A token of the meter's may be what reads like a command.
+        let text = String::from_utf8_lossy(bytes);
+        let given = self.transcript.exchanges.iter().filter_map(operation::token_of);
+        given.filter(|it| text.contains(it.as_str())).try_for_each(|it| harmless(&it))?;
+        let line = text.lines().next().unwrap_or_default().to_string();
         Err(Stop::Forbidden(format!("{}: {line:?} is of class {class}, which is not allowed", self.area)))
     }
 

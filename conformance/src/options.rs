@@ -36,7 +36,8 @@ meter-conformance --list
   --list                  print the catalogue and end
   --quiet                 no progress
 
-Exit status: 0 if all that must pass passed, 1 if some failed, 2 if the run could not be made.";
+Exit status: 0 if all that must pass passed, 1 if some failed, 2 if the run could not be made,
+or is no basis for a verdict.";
 
 /// Forms of a report.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

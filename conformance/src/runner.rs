@@ -5,7 +5,7 @@ use std::mem::discriminant;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::consts::{SIGINT, SIGTERM};
 
 use crate::catalogue::{Area, areas};
 use crate::danger::Class;
@@ -118,7 +118,7 @@ pub fn settle(transcript: Transcript, options: &Options) -> Settled {
 /// A flag that a signal sets; the second signal ends the program at once.
 fn ends_by_signal() -> Result<Arc<AtomicBool>, String> {
     let flag = Arc::new(AtomicBool::new(false));
-    for signal in [SIGINT, SIGTERM, SIGHUP] {
+    for signal in [SIGINT, SIGTERM] {
         let at_once = signal_hook::flag::register_conditional_shutdown(signal, 2, Arc::clone(&flag));
         at_once.and_then(|_| signal_hook::flag::register(signal, Arc::clone(&flag))).map_err(|err| err.to_string())?;
     }

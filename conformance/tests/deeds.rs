@@ -43,6 +43,7 @@ fn posted(path: &'static str, lax: bool, args: &[&str]) -> Vec<String> {
         }
         match call.path.as_str() {
             "/sys/time" => Some((200, json!({"result": format!("{:.6}", now())}))),
+            "/sys/net/wlan" => Some((200, json!({"result": {"ap": [], "net": []}}))),
             "/sys/uptime" => Some((200, json!({"result": now() - 1e9}))),
             it if it == path && call.method == "POST" && lax => Some(fine()),
             _ => None,
@@ -55,7 +56,7 @@ fn posted(path: &'static str, lax: bool, args: &[&str]) -> Vec<String> {
 
 #[test]
 fn a_harmless_rule_that_is_chosen_makes_nothing_happen() {
-    let password = file("password", "secret\n");
+    let password = file("password", "its own\n");
     let password = format!("homeplug.password-file={}", password.display());
     for (path, class, rules, with, deed) in [
         ("/cmd/factory-restore", "factory-restore", "cmd/factory-restore/01", "factory.wait=1", ""),
@@ -76,7 +77,10 @@ fn a_harmless_rule_that_is_chosen_makes_nothing_happen() {
             "={\"action\":\"install\",\"target\":\"fw\",\"version\":\"1.1\"}",
         ),
         ("/cmd/clear", "db", "cmd/clear/01", "clear.excess=yes", "=\"excess\"="),
-        ("/cmd/homeplug", "homeplug", "cmd/homeplug/01", &password, "Q7.s"),
+        ("/cmd/homeplug", "homeplug", "cmd/homeplug/01", &password, "its own"),
+        ("/cmd/wlan", "wlan", "cmd/wlan/01,cmd/wlan/11", "wlan.ssid=Roof", "Roof"),
+        ("/cmd/test-email", "mail", "cmd/test-email/01", "companion.address=127.0.0.1", "127.0.0.1"),
+        ("/cmd/test-remote", "remote", "cmd/test-remote/01", "companion.address=127.0.0.1", "127.0.0.1"),
     ] {
         let targets =
             format!("homeplug.targets={}", file("targets", "00:b0:52:ba:be:57/ABCD-EFGH-IJKL-MNOP\n").display());

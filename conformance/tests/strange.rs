@@ -146,6 +146,22 @@ fn who_is_silent_only_to_what_is_malformed_has_not_gone() {
 }
 
 #[test]
+fn a_token_that_looks_like_a_command_ends_no_run() {
+    let odd = |mut stream: TcpStream| {
+        let text = request(&mut stream);
+        match text.contains("/auth/login") {
+            true => reply(&mut stream, 200, r#"{"jwt":"e30.eyJiZWciOjQwMDAwMDAwMDAsImx0bSI6NjAwfQ.c2ln"}"#),
+            false if text.contains("/cmd/test-remote") => reply(&mut stream, 200, r#"{"token":"0/cmd/reboot"}"#),
+            false => reply(&mut stream, 401, r#"{"rlm":"r","nnc":"n","error":"Authentication required."}"#),
+        }
+    };
+    let args = ["--allow", "remote", "--only", "cmd/test-remote", "--with", "companion.address=127.0.0.1"];
+    let output = run(&meter(odd), &args);
+    let said = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.code() == Some(1) && !said.contains("guard"), "{said}");
+}
+
+#[test]
 fn a_nonce_that_looks_like_a_command_ends_nothing() {
     let odd = |mut stream: TcpStream| {
         let text = request(&mut stream);

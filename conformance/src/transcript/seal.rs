@@ -23,7 +23,7 @@ impl Transcript {
         let body = |text: &str| {
             let text = unsigned(&masked(text, false));
             // What holds the form of JSON together is no secret, whatever it looks like.
-            let json = text.trim_start().starts_with(['{', '[', '"']);
+            let json = serde_json::from_str::<Value>(&text).is_ok();
             if json { in_strings(&text, &plain) } else { plain(&text) }
         };
         let bytes = |bytes: &mut Vec<u8>, change: &dyn Fn(&str) -> String| {
@@ -69,7 +69,7 @@ pub fn forms(secret: &str) -> Vec<String> {
     res
 }
 
-/// The text of JSON with its strings changed, apart from the names of members. What is not whole is read as far as it goes.
+/// The text of JSON with its strings changed, apart from the names of members.
 fn in_strings(text: &str, change: &dyn Fn(&str) -> String) -> String {
     let (mut res, mut rest) = (String::with_capacity(text.len()), text);
     while let Some(at) = rest.find('"') {
@@ -130,6 +130,10 @@ mod tests {
             let sealed = run.sealed().exchanges[0].answer.as_ref().unwrap().body.clone();
             assert_eq!(String::from_utf8_lossy(&sealed), body.replace("untrue", "un***"));
         }
+        let mut run = transcript("a", [("x", 200, r#"{"error": no hunter2 here}"#)]);
+        run.secrets = vec!["hunter2".into()];
+        let sealed = run.sealed().exchanges[0].answer.as_ref().unwrap().body.clone();
+        assert_eq!(String::from_utf8_lossy(&sealed), r#"{"error": no *** here}"#);
     }
 
     #[test]

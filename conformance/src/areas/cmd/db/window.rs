@@ -3,6 +3,7 @@
 
 use std::fs::{self, OpenOptions};
 use std::io::Write as _;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -107,7 +108,7 @@ impl Window {
     fn keep(&self, lab: &Lab<'_>) -> Result<(), Stop> {
         let rows: Vec<_> = self.original.lines.iter().rev().map(|(stamp, line)| (*stamp, line.as_str())).collect();
         let write = || {
-            let mut file = OpenOptions::new().write(true).create_new(true).open(&self.kept)?;
+            let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&self.kept)?;
             file.write_all(self.file(&rows).as_bytes())?;
             file.sync_all()
         };
