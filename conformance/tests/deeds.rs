@@ -6,7 +6,7 @@ mod scripted;
 use std::env;
 use std::fs;
 use std::path::PathBuf;
-use std::process::{Output, Stdio};
+use std::process::{Command, Output, Stdio};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -100,6 +100,26 @@ fn a_meter_that_obeys_whoever_asks_is_not_commanded_any_more() {
     }
 }
 
+#[test]
+fn a_meter_that_installs_for_anybody_installs_nothing_else() {
+    let installs = Shared::<Vec<String>>::default();
+    let theirs = installs.clone();
+    let url = meter(move |call| match call.path.as_str() {
+        "/cmd/update" if call.body["version"] == "1.1" && call.body["target"] == "fw" => {
+            theirs.lock().unwrap().push(call.user.clone().unwrap_or_default());
+            Some((200, json!({"token": "473c31462e62848b5352314dfc608669"})))
+        }
+        it if it.starts_with("/sys/status/") => Some((200, json!({"result": {"done": true, "ts": "1"}}))),
+        _ => None,
+    });
+    let args = ["--allow", "update-install", "--only", "cmd/update/install", "--with", "update.allow-version=1.1"];
+    let (_, text) = run(&url, &args);
+    assert!(text.contains("so nothing else was installed"), "{text}");
+    // By PUT and with what is no version and no flag its owner tried as well, but never rightly.
+    let installs = installs.lock().unwrap();
+    assert!(installs.len() < 7, "{installs:?}: {text}");
+}
+
 /// A meter with a clock that takes numbers as well, and whose logins end when it is set ahead.
 fn clock() -> (String, Shared<f64>) {
     let ahead = Shared::<f64>::default();
@@ -139,20 +159,25 @@ fn a_clock_that_jumped_and_ended_the_login_is_put_back() {
     assert!(ahead.abs() < 5.0, "the clock was left {ahead} s ahead: {text}");
 }
 
+/// What came of a run that was ended by a signal once this was so.
+fn ended(mut suite: Command, so: impl Fn() -> bool) -> Output {
+    let mut child = suite.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let begun = Instant::now();
+    while !so() && begun.elapsed() < Duration::from_secs(60) {
+        thread::sleep(Duration::from_millis(20));
+    }
+    let id = child.id().to_string();
+    assert!(Command::new("kill").args(["-TERM", &id]).status().unwrap().success());
+    child.wait().unwrap();
+    child.wait_with_output().unwrap()
+}
+
 #[test]
 fn a_signal_ends_a_run_after_everything_was_put_back() {
     let (url, ahead) = clock();
     let args = ["--allow", "time", "--only", "cmd/set-time", "--rate", "4"];
-    let mut child = suite(&url, &args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    let begun = Instant::now();
-    while ahead.lock().unwrap().abs() < 1000.0 && begun.elapsed() < Duration::from_secs(60) {
-        thread::sleep(Duration::from_millis(20));
-    }
-    let id = child.id().to_string();
-    assert!(std::process::Command::new("kill").args(["-TERM", &id]).status().unwrap().success());
-    let status = child.wait().unwrap();
-    let output = Output { status, ..child.wait_with_output().unwrap() };
-    assert_eq!(status.code(), Some(2), "{}", said(&output));
+    let output = ended(suite(&url, &args), || 1000.0 < ahead.lock().unwrap().abs());
+    assert_eq!(output.status.code(), Some(2), "{}", said(&output));
     assert!(said(&output).contains("ended by a signal"), "{}", said(&output));
     let ahead = *ahead.lock().unwrap();
     assert!(ahead.abs() < 5.0, "the clock was left {ahead} s ahead");
@@ -249,49 +274,76 @@ fn bridges_are_left_with_the_testers_password_and_have_no_other_unasked() {
     assert!(set.iter().any(|it| it == "Q7.s"), "{set:?}");
 }
 
+/// A meter with one register, whose data are flat once they were zeroed and no more once they were restored, if it `restores`
+/// at all.
+fn database(restores: bool, mut zeroed: impl FnMut() + Send + 'static) -> (String, Shared<bool>) {
+    let flat = Shared::<bool>::default();
+    let theirs = flat.clone();
+    let url = meter(move |call| {
+        call.user.as_ref()?;
+        let mut flat = theirs.lock().unwrap();
+        let backup = || {
+            let rows = (0..40).rev().map(|it| format!("{},{}\n", 1000 + 60 * it, if *flat { 7 } else { it }));
+            format!("backup\nts,Grid:P\n{}", rows.collect::<String>())
+        };
+        match call.path.as_str() {
+            "/register" if call.query.is_empty() => {
+                Some((200, json!({"registers": [{"did": 0, "name": "Grid", "type": "P"}]})))
+            }
+            "/register" => Some((200, json!(backup()))),
+            "/cmd/db" if call.body["action"] == "zero" => {
+                zeroed();
+                *flat = true;
+                Some(fine())
+            }
+            "/cmd/db" if call.body["action"] == "restore" && restores => {
+                *flat = false;
+                Some(fine())
+            }
+            _ => None,
+        }
+    });
+    (url, flat)
+}
+
+/// A folder for backups, and how the suite is told of it and of that meter's data.
+fn window(name: &str) -> (PathBuf, Vec<String>) {
+    let folder = env::temp_dir().join(format!("meter-conformance-deeds-{}-{name}", std::process::id()));
+    fs::create_dir_all(&folder).unwrap();
+    let kept = format!("db.folder={}", folder.display());
+    let with = ["db.from=2000", "db.to=3200", "db.regs=0", &kept].map(|it| ["--with".to_string(), it.to_string()]);
+    let args = ["--allow", "db", "--only", "cmd/db/zero"].map(str::to_string);
+    (folder, args.into_iter().chain(with.into_iter().flatten()).collect())
+}
+
 #[test]
 fn a_backup_is_kept_in_a_file_until_all_is_put_back() {
-    let folder = env::temp_dir().join(format!("meter-conformance-deeds-{}-kept", std::process::id()));
-    fs::create_dir_all(&folder).unwrap();
-    let kept = || fs::read_dir(&folder).unwrap().flatten().map(|it| it.path()).collect::<Vec<_>>();
     for restores in [true, false] {
-        let (at_zero, flat) = (Shared::<usize>::default(), Shared::<bool>::default());
-        let (count, folder_then, theirs) = (at_zero.clone(), folder.clone(), flat.clone());
-        let url = meter(move |call| {
-            call.user.as_ref()?;
-            let mut flat = theirs.lock().unwrap();
-            let backup = || {
-                let rows = (0..40).rev().map(|it| format!("{},{}\n", 1000 + 60 * it, if *flat { 7 } else { it }));
-                format!("backup\nts,Grid:P\n{}", rows.collect::<String>())
-            };
-            match call.path.as_str() {
-                "/register" if call.query.is_empty() => {
-                    Some((200, json!({"registers": [{"did": 0, "name": "Grid", "type": "P"}]})))
-                }
-                "/register" => Some((200, json!(backup()))),
-                "/cmd/db" if call.body["action"] == "zero" => {
-                    *count.lock().unwrap() = fs::read_dir(&folder_then).unwrap().count();
-                    *flat = true;
-                    Some(fine())
-                }
-                "/cmd/db" if call.body["action"] == "restore" && restores => {
-                    *flat = false;
-                    Some(fine())
-                }
-                _ => None,
-            }
-        });
-        let args = ["--allow", "db", "--only", "cmd/db/zero", "--with", "db.from=2000", "--with", "db.to=3200"];
-        let folder_arg = format!("db.folder={}", folder.display());
-        let (_, text) = run(&url, &[&args[..], &["--with", "db.regs=0", "--with", &folder_arg]].concat());
+        let (folder, args) = window("kept");
+        let kept = |folder: &PathBuf| fs::read_dir(folder).unwrap().flatten().map(|it| it.path()).collect::<Vec<_>>();
+        let (at_zero, there) = (Shared::<usize>::default(), folder.clone());
+        let count = at_zero.clone();
+        let (url, _) = database(restores, move || *count.lock().unwrap() = kept(&there).len());
+        let (_, text) = run(&url, &args.iter().map(String::as_str).collect::<Vec<_>>());
         assert_eq!(*at_zero.lock().unwrap(), 1, "{text}");
-        let left = kept();
+        let left = kept(&folder);
         assert_eq!(left.is_empty(), restores, "{left:?}: {text}");
         for path in left {
             assert!(text.contains(&path.display().to_string()), "{text}");
             assert!(fs::read_to_string(&path).unwrap().contains("1060,1\n"));
         }
+        fs::remove_dir_all(&folder).unwrap();
     }
+}
+
+#[test]
+fn data_are_put_back_when_a_signal_ends_the_run() {
+    let (folder, args) = window("ended");
+    let (url, flat) = database(true, || {});
+    let args: Vec<_> = args.iter().map(String::as_str).chain(["--rate", "4"]).collect();
+    let status = ended(suite(&url, &args), || *flat.lock().unwrap());
+    assert_eq!(status.status.code(), Some(2), "{}", said(&status));
+    assert!(!*flat.lock().unwrap() && fs::read_dir(&folder).unwrap().count() == 0, "{}", said(&status));
     fs::remove_dir_all(&folder).unwrap();
 }
 
