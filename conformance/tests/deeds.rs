@@ -341,9 +341,10 @@ fn data_are_put_back_when_a_signal_ends_the_run() {
     let (folder, args) = window("ended");
     let (url, flat) = database(true, || {});
     let args: Vec<_> = args.iter().map(String::as_str).chain(["--rate", "4"]).collect();
-    let status = ended(suite(&url, &args), || *flat.lock().unwrap());
-    assert_eq!(status.status.code(), Some(2), "{}", said(&status));
-    assert!(!*flat.lock().unwrap() && fs::read_dir(&folder).unwrap().count() == 0, "{}", said(&status));
+    let output = ended(suite(&url, &args), || *flat.lock().unwrap());
+    assert_eq!(output.status.code(), Some(2), "{}", said(&output));
+    assert!(said(&output).contains("ended by a signal"), "{}", said(&output));
+    assert!(!*flat.lock().unwrap() && fs::read_dir(&folder).unwrap().count() == 0, "{}", said(&output));
     fs::remove_dir_all(&folder).unwrap();
 }
 
