@@ -34,7 +34,7 @@ pub struct Limits {
     pub uploads: usize,
     /// Bytes of an upload's body; more is refused unread.
     pub upload_bytes: u64,
-    /// Long answers at once.
+    /// Long answers at once, half of them for one address.
     pub downloads: usize,
     /// Bytes per second below which an upload or a long answer is cut, averaged over `rate_seconds`.
     pub rate_floor: u64,
