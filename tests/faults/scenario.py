@@ -101,6 +101,10 @@ class Scenario:
         """Whether an undisturbed course went as it should, where that is a race."""
         return True
 
+    def is_past(self, service):
+        """Whether the service has gone on to what is no part of the course any more."""
+        return False
+
     def check(self, service, told):
         """What is wrong when the service starts again on what a cut has left; `told` is what had been said by then."""
         raise NotImplementedError

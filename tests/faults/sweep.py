@@ -52,12 +52,12 @@ class Course:
         self.scenario = scenario
         scenario.prepare()
         for _ in range(ATTEMPTS):
-            self.record(scenario, under)
-            if scenario.is_telling(self.told()):
+            if self.record(scenario, under) and scenario.is_telling(self.told()):
                 return
         raise RuntimeError(f"no course of {ATTEMPTS} went as it should: {self.told()}")
 
     def record(self, scenario, under):
+        """Whether the run ended where the scenario does, and not beyond."""
         under.lay(scenario.image)
         self.inodes = dict(under.inodes)
         it = scenario.service(under.root, under.env)
@@ -68,9 +68,11 @@ class Course:
             else:
                 settle(under.control)
         finally:
+            ended = not scenario.is_past(it)
             it.end()
         self.trace = disk.read_trace(under.trace)
         self.changes = under.control.calls
+        return ended
 
     def replay(self):
         return disk.Replay(self.scenario.image, self.inodes)
@@ -84,7 +86,7 @@ def settle(control):
     before = -1
     while control.calls != before:
         before = control.calls
-        time.sleep(0.6)
+        time.sleep(0.3)
 
 
 def act(scenario, under, service):
