@@ -16,5 +16,6 @@ def finds_nothing(description, folder, token, *args, hooks=False):
     command = [os.path.join(os.path.dirname(sys.executable), "schemathesis"), "run", description, "--seed", "1", "--no-color"]
     command += ["-H", f"Authorization: Bearer {token}", *args]
     run = subprocess.run(command, cwd=folder, env=env, stdout=subprocess.PIPE, text=True)
-    print(run.stdout, flush=True)
+    # What it counts are requests; checks are counted here.
+    print(run.stdout.replace(" passed", " fine"), flush=True)
     return run.returncode == 0 and bool(re.search(r"\b([1-9][0-9]*) generated, \1 passed", run.stdout))
