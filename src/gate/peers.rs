@@ -100,6 +100,15 @@ fn total(table: &HashMap<Who, usize>) -> usize {
     table.values().sum()
 }
 
+/// Takes a place in a table that has `all`, of which one peer may have `own`; false if there is none.
+fn enter(table: &mut HashMap<Who, usize>, who: Who, all: usize, own: usize) -> bool {
+    let free = total(table) < all && held(table, who) < own;
+    if free {
+        *table.entry(who).or_default() += 1;
+    }
+    free
+}
+
 impl Peers {
     /// Connections that a peer holds.
     pub(super) fn seats(&self, who: Who) -> usize {
@@ -115,32 +124,24 @@ impl Peers {
     /// A slot for a request, if its class and its peer have one left.
     pub(super) fn slot(&self, class: Class, who: Who, limits: &Limits) -> Option<Slot> {
         let mut tables = self.0.borrow_mut();
-        match class {
+        let entered = match class {
             Class::Quick => {
-                let free = who == Who::Probe || held(&tables.quick, who) < limits.in_work_per_peer;
-                if total(&tables.quick) >= QUICK || !free {
-                    return None;
-                }
-                *tables.quick.entry(who).or_default() += 1;
+                let own = if who == Who::Probe { QUICK } else { limits.in_work_per_peer };
+                enter(&mut tables.quick, who, QUICK, own)
             }
-            Class::Slow => {
-                if total(&tables.slow) >= SLOW || held(&tables.slow, who) >= SLOW_PER_PEER {
-                    return None;
-                }
-                *tables.slow.entry(who).or_default() += 1;
+            Class::Slow => enter(&mut tables.slow, who, SLOW, SLOW_PER_PEER),
+            Class::Upload => {
+                let free = tables.uploads < limits.uploads;
+                tables.uploads += usize::from(free);
+                free
             }
-            Class::Upload if tables.uploads < limits.uploads => tables.uploads += 1,
-            Class::Upload => return None,
             Class::Download => {
                 // Who reads slowly holds a place for as long as it takes; a front reads for many.
-                let most = if let Who::Ip(_) = who { limits.downloads.div_ceil(2) } else { limits.downloads };
-                if total(&tables.downloads) >= limits.downloads || held(&tables.downloads, who) >= most {
-                    return None;
-                }
-                *tables.downloads.entry(who).or_default() += 1;
+                let own = if let Who::Ip(_) = who { limits.downloads.div_ceil(2) } else { limits.downloads };
+                enter(&mut tables.downloads, who, limits.downloads, own)
             }
-        }
-        Some(Slot { peers: self.clone(), class, who, long: false })
+        };
+        entered.then(|| Slot { peers: self.clone(), class, who, long: false })
     }
 }
 
