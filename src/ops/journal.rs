@@ -1,6 +1,8 @@
 //! The journal: begin, position and end of every operation as rows beside the registers, so that a batch and the
 //! note that it was done are one transaction. It knows SQL and nothing of threads or of the live table.
 
+use std::fmt;
+
 use rusqlite::{Connection, OptionalExtension, Transaction, params};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -224,20 +226,28 @@ pub struct LedgerLine {
     pub outcome: String,
 }
 
+impl fmt::Display for LedgerLine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} of {} at {}: {}", self.command, self.user, self.peer, self.outcome)
+    }
+}
+
+/// Whether a line of the ledger tells what was begun or done, in SQL.
+const IS_DONE: &str = "outcome IN ('begun', 'OK')";
+
 /// Appends a line, to the log too, where it may be kept elsewhere; drops those beyond [`MAX_DONE`] and [`MAX_FAILED`].
 pub fn ledger(tx: &Transaction<'_>, line: &LedgerLine) -> rusqlite::Result<()> {
-    tx.execute(
-        "INSERT INTO ledger(ts, user, peer, command, outcome) VALUES (?, ?, ?, ?, ?)",
+    let is_done: bool = tx.query_row(
+        &format!("INSERT INTO ledger(ts, user, peer, command, outcome) VALUES (?, ?, ?, ?, ?) RETURNING {IS_DONE}"),
         params![line.ts, line.user, line.peer, line.command, line.outcome],
+        |row| row.get(0),
     )?;
-    log::info!("{} of {} at {}: {}", line.command, line.user, line.peer, line.outcome);
-    let is_done = matches!(line.outcome.as_str(), "begun" | "OK");
-    tx.execute(
-        "DELETE FROM ledger WHERE (outcome IN ('begun', 'OK')) = ?1 AND id <= (
-             SELECT id FROM ledger WHERE (outcome IN ('begun', 'OK')) = ?1 ORDER BY id DESC LIMIT 1 OFFSET ?2)",
-        params![is_done, if is_done { MAX_DONE } else { MAX_FAILED }],
-    )
-    .map(drop)
+    log::info!("{line}");
+    let sql = format!(
+        "DELETE FROM ledger WHERE ({IS_DONE}) = ?1 AND id <= (
+             SELECT id FROM ledger WHERE ({IS_DONE}) = ?1 ORDER BY id DESC LIMIT 1 OFFSET ?2)"
+    );
+    tx.execute(&sql, params![is_done, if is_done { MAX_DONE } else { MAX_FAILED }]).map(drop)
 }
 
 /// The youngest lines of the ledger, youngest first.

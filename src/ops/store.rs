@@ -210,14 +210,14 @@ impl Store {
 
     /// Writes a line into the ledger, without waiting for it.
     pub fn note(&self, line: LedgerLine) {
-        let lost = format!("the ledger lacks {} of {} at {}: {}", line.command, line.user, line.peer, line.outcome);
+        let text = line.to_string();
         let is_queued = self.later(move |conn| {
             if let Err(err) = in_transaction(conn, |tx| journal::ledger(tx, &line)) {
                 log::error!("ledger: {err}");
             }
         });
         if !is_queued {
-            log::warn!("{lost}");
+            log::warn!("the ledger lacks {text}");
         }
     }
 
