@@ -133,11 +133,13 @@ fn add_column(tx: &Transaction, table: &str, column: &str) -> Result<(), DbError
 fn keep_log(path: &Path) -> Result<(), DbError> {
     // Where a write failed while the log was being introduced, SQLite says that there is one and goes on without.
     if !log_of(path).exists() {
-        return Err(unwritable("its write-ahead log cannot be made"));
+        return Err(unwritable(NO_LOG));
     }
     let dir = path.parent().filter(|it| !it.as_os_str().is_empty()).unwrap_or(Path::new("."));
     sync_dir(dir).map_err(|err| unwritable(&err.to_string()))
 }
+
+const NO_LOG: &str = "its write-ahead log cannot be made";
 
 fn unwritable(why: &str) -> DbError {
     DbError::Sqlite { fault: Fault::Write, reached: None, text: why.into() }
@@ -149,7 +151,7 @@ fn configure(conn: &Connection) -> Result<(), DbError> {
     // A failing disk may leave it in its old mode without an error; there the last commit is not safe from a power cut.
     let mode: String = conn.query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0))?;
     if mode != "wal" {
-        return Err(unwritable("its write-ahead log cannot be made"));
+        return Err(unwritable(NO_LOG));
     }
     conn.execute_batch(
         "PRAGMA synchronous = FULL;
