@@ -77,17 +77,16 @@ pub struct Ground {
     listeners: Option<gate::Listeners>,
     run_dir: PathBuf,
     boot_id: String,
-    signals: Option<Signals>,
     _lock: File,
 }
 
 impl Ground {
     /// Everything that takes rights, and then no more rights: the order matters, see [`parting`]. `settings` is the file
-    /// that the configuration is from. To be called before there is a second thread.
-    pub fn lay(config: &Config, settings: Option<&Path>) -> Result<Ground, Failure> {
+    /// that the configuration is from. From then on signals are caught. To be called before there is a second thread.
+    pub fn lay(config: &Config, settings: Option<&Path>) -> Result<(Ground, Signals), Failure> {
         let (platform, executor) = parting::part(config)?;
         // Before anything lasting is done, so that no signal at any time after this kills the service halfway through it.
-        let signals = take_signals()?;
+        let signals = Signals::new([SIGTERM, SIGINT, SIGHUP, SIGCHLD])?;
         let user = parting::user(config)?;
         if config.factory_users.is_some() && !config.state_dir.exists() {
             // The label's password counts until users are set, so it must not come back with a folder that is not mounted.
@@ -104,9 +103,8 @@ impl Ground {
             privilege::give(&config.state_dir, user).map_err(|err| format!("{}: {err}", config.state_dir.display()))?;
         }
         parting::confine(config, settings, &run_dir, user.as_ref())?;
-        let platform = Arc::new(platform);
-        let (listeners, signals) = (Some(listeners), Some(signals));
-        Ok(Ground { platform, executor, listeners, run_dir, boot_id, signals, _lock: lock })
+        let (platform, listeners) = (Arc::new(platform), Some(listeners));
+        Ok((Ground { platform, executor, listeners, run_dir, boot_id, _lock: lock }, signals))
     }
 }
 
@@ -127,10 +125,10 @@ pub fn run(
     settings: Option<&Path>,
     reload: &dyn Fn() -> Result<Config, Failure>,
 ) -> Result<(), Failure> {
-    let mut ground = Ground::lay(config, settings)?;
+    let (mut ground, signals) = Ground::lay(config, settings)?;
     // For as long as the process lives, so that no signal is lost while a bench meter plays a reboot.
     let (events, inbox) = bounded::<Event>(16);
-    let signals = forward_signals(ground.signals.take().map_or_else(take_signals, Ok)?, events.clone())?;
+    let signals = forward_signals(signals, events.clone())?;
     loop {
         match serve(config, &mut ground, &events, &inbox, reload)? {
             End::Stopped => break,
@@ -349,10 +347,6 @@ fn run_dir(state_dir: &Path, user: Option<&User>) -> io::Result<PathBuf> {
         Ok(dir)
     };
     below(Path::new("/run")).or_else(|_| below(&std::env::temp_dir()))
-}
-
-fn take_signals() -> io::Result<Signals> {
-    Signals::new([SIGTERM, SIGINT, SIGHUP, SIGCHLD])
 }
 
 fn forward_signals(mut signals: Signals, events: Sender<Event>) -> io::Result<Handle> {

@@ -49,7 +49,7 @@ fn main() {
     report("speak to an abstract socket", UnixStream::connect_addr(&abstract_name()));
     drop(other);
 
-    let Some(ground) = ground else { return };
+    let Some((ground, _signals)) = ground else { return };
     report("become a shell", Err::<(), _>(Command::new("/bin/sh").args(["-c", "true"]).exec()));
     let own = config.state_dir.join("probe");
     let both = fs::create_dir(&own).and_then(|()| fs::write(own.join("a"), "x"));
