@@ -30,6 +30,7 @@ pub fn backup(session: &mut Session, args: &args::Backup) -> Result<(), Failure>
     if out.exists() && !to_stdout {
         session.terminal.confirm(&format!("{} is there already; overwrite it?", out.display()))?;
     }
+    session.contact()?;
     let rows = match save(session, &out, &wanted).map(|it| it.rows) {
         // A format that is not known here can still be kept as it is.
         Err(failure) if failure.kind == Kind::Lacking && args.range.from.is_none() && args.range.to.is_none() => {
@@ -171,7 +172,6 @@ fn next_above(session: &mut Session, wanted: &Wanted) -> Result<Option<i64>, Fai
 
 /// Writes rows to a file that appears when it is whole; which ones.
 fn save(session: &mut Session, out: &Path, wanted: &Wanted) -> Result<Survey, Failure> {
-    session.contact()?;
     let mut rows = Readback::open(session, wanted.to)?;
     let mut survey = Survey::new(&rows.backup().registers, wanted);
     let bar = session.terminal.bar("backup", Unit::Rows, 0);
