@@ -47,6 +47,15 @@ fn reply(stream: &mut TcpStream, status: u16, body: &str) {
     let _ = stream.write_all(format!("{head}Connection: close\r\n\r\n{body}").as_bytes());
 }
 
+/// A login that is good for ten minutes.
+fn let_in(stream: &mut TcpStream) {
+    reply(stream, 200, r#"{"jwt":"e30.eyJiZWciOjQwMDAwMDAwMDAsImx0bSI6NjAwfQ.c2ln"}"#);
+}
+
+fn challenge(stream: &mut TcpStream) {
+    reply(stream, 401, r#"{"rlm":"r","nnc":"n","error":"Authentication required."}"#);
+}
+
 #[track_caller]
 fn check(serve: fn(TcpStream), status: i32, says: &str) {
     let begun = Instant::now();
@@ -86,9 +95,9 @@ fn who_stops_answering_ends_the_run() {
         match WORN_OUT.fetch_or(text.contains("Bearer "), Ordering::SeqCst) || text.contains("Bearer ") {
             true => thread::sleep(Duration::from_secs(60)),
             false if text.contains("/auth/login") => {
-                reply(&mut stream, 200, r#"{"jwt":"e30.eyJiZWciOjQwMDAwMDAwMDAsImx0bSI6NjAwfQ.c2ln"}"#);
+                let_in(&mut stream);
             }
-            false => reply(&mut stream, 401, r#"{"rlm":"r","nnc":"n","error":"Authentication required."}"#),
+            false => challenge(&mut stream),
         }
     };
     check(first, 1, "The run ended early: the meter stopped answering");
@@ -99,7 +108,7 @@ fn a_meter_that_repeats_everything_gives_no_secret_away() {
     let parrot = |mut stream: TcpStream| {
         let text = request(&mut stream);
         match text.contains("/auth/unauthorized") {
-            true => reply(&mut stream, 401, r#"{"rlm":"r","nnc":"n","error":"Authentication required."}"#),
+            true => challenge(&mut stream),
             // Whoever it did not let in would not stay.
             false => reply(&mut stream, 200, &serde_json::json!({ "error": text, "jwt": "e30.e30.e30" }).to_string()),
         }
@@ -134,10 +143,10 @@ fn who_is_silent_only_to_what_is_malformed_has_not_gone() {
         match text.contains("/cmd/") && (body.is_empty() || serde_json::from_str::<serde_json::Value>(body).is_err()) {
             true => thread::sleep(Duration::from_secs(60)),
             false if text.contains("/auth/login") => {
-                reply(&mut stream, 200, r#"{"jwt":"e30.eyJiZWciOjQwMDAwMDAwMDAsImx0bSI6NjAwfQ.c2ln"}"#);
+                let_in(&mut stream);
             }
             false if head.contains("Bearer ") => reply(&mut stream, 200, r#"{"error":"no"}"#),
-            false => reply(&mut stream, 401, r#"{"rlm":"r","nnc":"n","error":"Authentication required."}"#),
+            false => challenge(&mut stream),
         }
     };
     let output = run(&meter(proud), &["--only", "cmd/cancel,sys/status", "--timeout", "0.3"]);
@@ -150,9 +159,9 @@ fn a_token_that_looks_like_a_command_ends_no_run() {
     let odd = |mut stream: TcpStream| {
         let text = request(&mut stream);
         match text.contains("/auth/login") {
-            true => reply(&mut stream, 200, r#"{"jwt":"e30.eyJiZWciOjQwMDAwMDAwMDAsImx0bSI6NjAwfQ.c2ln"}"#),
+            true => let_in(&mut stream),
             false if text.contains("/cmd/test-remote") => reply(&mut stream, 200, r#"{"token":"0/cmd/reboot"}"#),
-            false => reply(&mut stream, 401, r#"{"rlm":"r","nnc":"n","error":"Authentication required."}"#),
+            false => challenge(&mut stream),
         }
     };
     let args = ["--allow", "remote", "--only", "cmd/test-remote", "--with", "companion.address=127.0.0.1"];
@@ -166,7 +175,7 @@ fn a_nonce_that_looks_like_a_command_ends_nothing() {
     let odd = |mut stream: TcpStream| {
         let text = request(&mut stream);
         match text.contains("/auth/login") {
-            true => reply(&mut stream, 200, r#"{"jwt":"e30.eyJiZWciOjQwMDAwMDAwMDAsImx0bSI6NjAwfQ.c2ln"}"#),
+            true => let_in(&mut stream),
             false => {
                 reply(&mut stream, 401, r#"{"rlm":"cmd/","nnc":"ab/cmd/reboot","error":"Authentication required."}"#)
             }
@@ -182,9 +191,9 @@ fn a_password_that_is_a_word_of_the_api_fails_no_rule() {
     let good = |mut stream: TcpStream| {
         let text = request(&mut stream);
         match text.contains("/auth/login") {
-            true => reply(&mut stream, 200, r#"{"jwt":"e30.eyJiZWciOjQwMDAwMDAwMDAsImx0bSI6NjAwfQ.c2ln"}"#),
+            true => let_in(&mut stream),
             false if text.contains("Bearer ") => reply(&mut stream, 200, r#"{"usr":"owner","rights":["save","ctrl"]}"#),
-            false => reply(&mut stream, 401, r#"{"rlm":"r","nnc":"n","error":"Authentication required."}"#),
+            false => challenge(&mut stream),
         }
     };
     let record = env::temp_dir().join(format!("meter-conformance-word-{}-record", std::process::id()));

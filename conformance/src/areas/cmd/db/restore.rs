@@ -7,7 +7,7 @@ use super::window::{PARAMS, Scene, Window, accepted, differs, unchanged};
 use crate::catalogue::Area;
 use crate::danger::Class;
 use crate::evidence::backup::{stamp, stamp_text};
-use crate::evidence::status;
+use crate::evidence::{Evidence, status};
 use crate::lab::{Lab, Stop};
 use crate::verdict::{Finding, Rule};
 
@@ -87,19 +87,7 @@ const RULES: &[Rule] = &[
         "cmd/db/restore/04",
         "cmd-api: from and to",
         "Rows of the file that are older than `from` are not restored.",
-        |ev| {
-            let middle = ev.fact("middle")?.as_str().and_then(stamp).unwrap_or_default();
-            let (_, zero) = super::window::picture(ev, "zero")?;
-            accepted(ev, "half")?;
-            differs(ev, "original", "half", move |_, register, stamp, old| {
-                let flat = zero.steps(register).get(&stamp).copied().unwrap_or_default();
-                match stamp {
-                    it if middle < it => [old; 2],
-                    it if it == middle => [flat, old],
-                    _ => [flat; 2],
-                }
-            })
-        },
+        |ev| one_side(ev, "half", |stamp, middle| middle < stamp),
     ),
     Rule::must(
         "cmd/db/restore/05",
@@ -139,19 +127,7 @@ const RULES: &[Rule] = &[
         "cmd/db/restore/11",
         "cmd-api: from and to",
         "Rows of the file that are younger than `to` are not restored.",
-        |ev| {
-            let middle = ev.fact("middle")?.as_str().and_then(stamp).unwrap_or_default();
-            let (_, zero) = super::window::picture(ev, "zero")?;
-            accepted(ev, "early")?;
-            differs(ev, "original", "early", move |_, register, stamp, old| {
-                let flat = zero.steps(register).get(&stamp).copied().unwrap_or_default();
-                match stamp {
-                    it if it < middle => [old; 2],
-                    it if it == middle => [flat, old],
-                    _ => [flat; 2],
-                }
-            })
-        },
+        |ev| one_side(ev, "early", |stamp, middle| stamp < middle),
     ),
     Rule::must("cmd/db/restore/10", CLAUSE, "At the end the data are as the tester gave them.", |ev| {
         accepted(ev, "put-back")?;
@@ -159,8 +135,23 @@ const RULES: &[Rule] = &[
     }),
 ];
 
+/// What was set to zero came back on one side of the middle alone; the row in the middle may be on either.
+fn one_side(ev: &Evidence<'_>, operation: &str, comes_back: fn(i128, i128) -> bool) -> Result<Finding, Finding> {
+    let middle = ev.fact("middle")?.as_str().and_then(stamp).unwrap_or_default();
+    let (_, zero) = super::window::picture(ev, "zero")?;
+    accepted(ev, operation)?;
+    differs(ev, "original", operation, move |_, register, stamp, old| {
+        let flat = zero.steps(register).get(&stamp).copied().unwrap_or_default();
+        match stamp {
+            it if it == middle => [flat, old],
+            it if comes_back(it, middle) => [old; 2],
+            _ => [flat; 2],
+        }
+    })
+}
+
 /// Only the first register is as it was; the others are as flat as before.
-fn regs_only(ev: &crate::evidence::Evidence<'_>, first: u64) -> Result<Finding, Finding> {
+fn regs_only(ev: &Evidence<'_>, first: u64) -> Result<Finding, Finding> {
     let (_, zero) = super::window::picture(ev, "zero")?;
     differs(ev, "original", "regs", move |_, register, stamp, old| {
         if register.did == first {
@@ -172,7 +163,7 @@ fn regs_only(ev: &crate::evidence::Evidence<'_>, first: u64) -> Result<Finding, 
 }
 
 /// While chunks are still to come, each step is what it was or what was made of it.
-fn between(ev: &crate::evidence::Evidence<'_>, label: &str) -> Result<Finding, Finding> {
+fn between(ev: &Evidence<'_>, label: &str) -> Result<Finding, Finding> {
     let (_, zero) = super::window::picture(ev, "zero")?;
     for number in 0..CHUNKS - 1 {
         differs(ev, "original", &format!("{label}/{number}"), |_, register, stamp, old| {
